@@ -1,9 +1,11 @@
 """What a change set takes from its proposal to its application, beside a bulk call of the same.
 
-    .venv/bin/python -m benchmarks.change_sets [operations]
+    .venv/bin/python -m benchmarks.change_sets [operations] [mixed]
 
 Each round changes the price of as many records, once through a change set and once, as the floor,
 through one atomic bulk call. Every tenth operation of the change set creates a record instead.
+`mixed` change sets create, change and delete records and variants by turns instead, some of them
+twice.
 """
 
 from __future__ import annotations
@@ -41,7 +43,27 @@ def proposed(number: int, count: int) -> list[dict[str, Any]]:
     ]
 
 
-async def one_round(admin: Caller, number: int, count: int) -> dict[str, float]:
+def mixed(number: int, count: int) -> list[dict[str, Any]]:
+    """The operations of one round, none of the kind of the one before it."""
+    operations: list[dict[str, Any]] = []
+    price = [{"attribute": "price", "newValue": number}]
+    name = [{"attribute": "name", "newValue": f"n-{number}"}]
+    for n in range(0, count, 8):
+        new, old, variant = f"ent-{number}-{n}", f"ent-{n}", f"var-{number}-{n}"
+        operations += [
+            {"type": "create", "schemaId": "schema-x", "entityId": new, "changes": price},
+            {"type": "update", "entityId": old, "changes": price},
+            {"type": "create", "entityId": new, "variantId": variant, "changes": price},
+            {"type": "update", "entityId": new, "changes": name},
+            {"type": "update", "entityId": new, "variantId": variant, "changes": name},
+            {"type": "update", "entityId": old, "changes": name},
+            {"type": "delete", "entityId": f"ent-{number - 1}-{n}"},
+            {"type": "update", "entityId": f"ent-{n + 1}", "changes": price},
+        ]
+    return operations[:count]
+
+
+async def one_round(admin: Caller, number: int, count: int, *, is_mixed: bool) -> dict[str, float]:
     """Step -> seconds."""
     took: dict[str, float] = {}
 
@@ -51,7 +73,8 @@ async def one_round(admin: Caller, number: int, count: int) -> dict[str, float]:
         took[name] = time.perf_counter() - began
 
     path = f"/change-sets/cs-{number}"
-    body = {"id": f"cs-{number}", "operations": proposed(number, count)}
+    operations = (mixed if is_mixed else proposed)(number, count)
+    body = {"id": f"cs-{number}", "operations": operations}
     await step("propose", "POST", "/change-sets", body)
     await step("read", "GET", path)
     await step("submit", "POST", f"{path}/submit")
@@ -64,7 +87,7 @@ async def one_round(admin: Caller, number: int, count: int) -> dict[str, float]:
     return took
 
 
-async def measure(count: int) -> None:
+async def measure(count: int, *, is_mixed: bool = False) -> None:
     """Print the medians of all steps."""
     servers = Servers(own=True)
     stack = await asyncio.to_thread(Stack, servers, Path(tempfile.mkdtemp(prefix="bench-")))
@@ -73,15 +96,18 @@ async def measure(count: int) -> None:
         async with stack.lent():
             workspace = await stack.workspace(record_limit=10_000_000)
             await workspace.attribute("price", "number")
-            await workspace.schema("x", ["price"])
+            await workspace.attribute("name")
+            await workspace.schema("x", ["price", "name"], variantEnabled=True)
+            ids = [*(f"ent-{n}" for n in range(count)), *(f"ent-0-{n}" for n in range(0, count, 8))]
             rows = [
-                {"id": f"ent-{n}", "schemaId": "schema-x", "values": entries({"price": 0})}
-                for n in range(count)
+                {"id": record_id, "schemaId": "schema-x", "values": entries({"price": 0})}
+                for record_id in ids
             ]
             (await workspace.admin.post("/records/bulk", {"operations": rows})).ok()
             steps: dict[str, list[float]] = defaultdict(list)
             for number in range(1, ROUNDS + 1):
-                for name, seconds in (await one_round(workspace.admin, number, count)).items():
+                took = await one_round(workspace.admin, number, count, is_mixed=is_mixed)
+                for name, seconds in took.items():
                     steps[name].append(seconds)
             for name, taken in steps.items():
                 print(f"{name:12} {median(taken):6.2f} s (max {max(taken):.2f})")
@@ -94,4 +120,5 @@ async def measure(count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else OPERATIONS))
+    number_of = int(sys.argv[1]) if len(sys.argv) > 1 else OPERATIONS
+    asyncio.run(measure(number_of, is_mixed="mixed" in sys.argv))

@@ -75,6 +75,7 @@ _ANNOTATION: Final = {
 _WHOLE: Final[dict[str, Any]] = {
     **_SUMMARY,
     "operations": [_STORED],
+    "messageCount": 0,
     "messages": [],
     "annotations": [],
 }
@@ -82,12 +83,19 @@ _FEEDBACK: Final = {
     "rejected": [],
     "ratings": [{"operationId": "op-price", "attribute": "price", "rating": "bad"}],
     "annotations": [_ANNOTATION],
+    "messageCount": 1,
     "messages": [_MESSAGE],
 }
 
 
 _RATED: Final = {**_STORED, "changes": [{**_STORED["changes"][0], "rating": "bad"}]}
-_DISCUSSED: Final = {**_WHOLE, "version": 2, "operations": [_RATED], "messages": [_MESSAGE]}
+_DISCUSSED: Final = {
+    **_WHOLE,
+    "version": 2,
+    "operations": [_RATED],
+    "messageCount": 1,
+    "messages": [_MESSAGE],
+}
 
 
 def _decided(status: str, decision: str, of: dict[str, Any]) -> Examples:

@@ -7,7 +7,8 @@ compared with the values that the proposal is based on.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -25,7 +26,7 @@ from records_service.bulk.model import (
     Result,
 )
 from records_service.bulk.model import Row as BulkRow
-from records_service.bulk.work import Work
+from records_service.bulk.work import Work, plans_kept
 from records_service.context import Context
 from records_service.proposals import store
 from records_service.proposals.inspecting import check_writable, located, value_in
@@ -34,8 +35,10 @@ from records_service.proposals.scheduling import Kind, Placed, Row
 from records_service.values.entries import Values, same, scope_key
 from records_service.values.validation import Faults
 from records_service.variants import commands as variants
-from records_service.variants.loading import load_variant
+from records_service.variants.loading import load_with_ancestors
 from records_service.variants.model import VariantChanges, VariantDraft
+from records_service.writes.attempts import retry_on_stale
+from records_service.writes.model import Variant
 from shared.database import Conn, lent
 from shared.errors import ApiError, Conflict, NotFound, ValidationError, Violation, truncated
 from shared.http.messages import shown
@@ -55,6 +58,13 @@ class Application:
     context: Context
     conn: Conn
     force: bool
+
+    @asynccontextmanager
+    async def single_writes(self) -> AsyncIterator[None]:
+        """The commands of single writes are part of the transaction."""
+        with lent(self.context.database, self.conn):
+            async with plans_kept(self.conn):
+                yield
 
 
 async def create(application: Application, rows: Sequence[Row]) -> Done:
@@ -228,7 +238,7 @@ def _stale(place: int, message: str) -> Conflict:
 async def create_variants(application: Application, rows: Sequence[Row]) -> Done:
     """New variants."""
     context, done = application.context, dict[int, Applied]()
-    with lent(context.database, application.conn):
+    async with application.single_writes():
         for row in rows:
             (one,) = row.operations
             operation, record_id = one.operation, one.operation.entity_id or ""
@@ -250,34 +260,37 @@ async def update_variants(application: Application, rows: Sequence[Row]) -> Done
     context, done = application.context, dict[int, Applied]()
     ids = [_variant_of(row.operations[0].operation) for row in rows]
     await store.lock_variants(application.conn, context.workspace_id, sorted(ids))
-    with lent(context.database, application.conn):
-        for row, variant_id in zip(rows, ids, strict=True):
-            record_id = row.operations[0].operation.entity_id or ""
-            names: Mapping[str, str] = {}
-            try:
-                loaded = await load_variant(context, record_id, variant_id)
-                names = loaded.schema.ids_by_name
-            except ApiError as error:
-                raise _located(error, row.operations[0]) from None
-            access = loaded.schema.access(context.role, loaded.record.state_id)
-            known = loaded.variant.values
-            values = _changed(row, known, loaded.schema, access, force=application.force)
-            try:
-                changed = await variants.update_from_row(
-                    context, variant_id, record_id, VariantChanges(values=values), by_scope=False
-                )
-            except ApiError as error:
-                raise _located(error, _culprit(row.operations, error, names)) from None
+    async with application.single_writes():
+        for row in rows:
+            changed = await _update_variant(context, row, force=application.force)
             for place, operation in row.operations:
-                version = changed.variant.version
-                done[place] = Applied(operation.id, record_id, variant_id, version)
+                applied = Applied(operation.id, changed.record_id, changed.id, changed.version)
+                done[place] = applied
     return done
+
+
+@retry_on_stale
+async def _update_variant(context: Context, row: Row, *, force: bool) -> Variant:
+    first = row.operations[0]
+    record_id, variant_id = first.operation.entity_id or "", _variant_of(first.operation)
+    try:
+        loaded = await load_with_ancestors(context, record_id, variant_id)
+    except ApiError as error:
+        raise _located(error, first) from None
+    access = loaded.schema.access(context.role, loaded.record.state_id)
+    values = _changed(row, loaded.variant.values, loaded.schema, access, force=force)
+    try:
+        changes = VariantChanges(values=values)
+        return (await variants.change_loaded(context, loaded, changes, by_scope=False)).variant
+    except ApiError as error:
+        culprit = _culprit(row.operations, error, loaded.schema.ids_by_name)
+        raise _located(error, culprit) from None
 
 
 async def delete_variants(application: Application, rows: Sequence[Row]) -> Done:
     """Variants that go, with those below them."""
     context, done = application.context, dict[int, Applied]()
-    with lent(context.database, application.conn):
+    async with application.single_writes():
         for row in rows:
             (one,) = row.operations
             record_id, variant_id = one.operation.entity_id or "", _variant_of(one.operation)

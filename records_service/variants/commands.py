@@ -174,6 +174,17 @@ async def update_from_row(
     It waits for no turn, because it may hold the locks that those before it wait for.
     """
     loaded = await load_with_ancestors(context, record_id, variant_id)
+    return await change_loaded(context, loaded, changes, by_scope=by_scope)
+
+
+async def change_loaded(
+    context: Context, loaded: LoadedVariant, changes: VariantChanges, *, by_scope: bool
+) -> LoadedVariant:
+    """As `update_from_row`, of a variant that was loaded with what it may inherit.
+
+    Raises `StaleModel` or `StaleRecord` if something was changed since.
+    """
+    variant_id, record_id = loaded.variant.id, loaded.record.id
     version, since = loaded.variant.version, None
     if not context.has_seen(version):
         since = await changes_since(context, "Variant", record_id, version, variant_id)

@@ -158,12 +158,14 @@ class ChangeSetSummary(Shape):
 
 
 class ChangeSetAnswer(ChangeSetSummary):
-    """A change set with its first 500 operations, its messages and its annotations."""
+    """A change set with its first 500 operations, its newest messages and its annotations."""
 
     operations: list[OperationAnswer]
     """The first 500 operations; `GET /change-sets/{id}/operations` has all, by page."""
+    message_count: int = Field(alias="messageCount")
+    """How many messages it has."""
     messages: list[MessageAnswer]
-    """The messages, oldest first."""
+    """The newest 50 messages, oldest first; `GET /change-sets/{id}/messages` has all."""
     annotations: list[AnnotationAnswer]
     """The annotations, oldest first, without those of hidden attributes."""
 

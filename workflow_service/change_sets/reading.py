@@ -19,10 +19,11 @@ async def whole(db: Database, clients: Clients, change_set: ChangeSet) -> dict[s
     workspace_id = change_set.workspace_id
     async with db.acquire() as conn:
         first = await operations.first_of(conn, workspace_id, change_set.id, SHOWN_MAX)
-        messages = await remarks.messages_of(conn, workspace_id, change_set.id)
+        messages, count = await remarks.messages_of(conn, workspace_id, change_set.id)
     return {
         **change_set.public(),
         "operations": await with_values_of_now(clients, first),
+        "messageCount": count,
         "messages": [one.public() for one in messages],
         "annotations": [one.public() for one in await visible_annotations(db, clients, change_set)],
     }

@@ -12,6 +12,10 @@ from shared.http.shapes import Shape
 
 REMARKS_MAX: Final = 1_000
 """Annotations, and messages, of one change set."""
+SHOWN_MAX: Final = 50
+"""Messages in the answer with a change set; its list of messages has all."""
+ANNOTATED_BYTES_MAX: Final = 2 << 20
+"""Of the texts and comments of the annotations of one change set: all are in answers with it."""
 
 
 class MessageAnswer(Shape):

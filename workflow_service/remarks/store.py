@@ -7,12 +7,24 @@ from functools import partial
 from typing import Final
 
 from shared.database import Conn, mapping_constraints
+from shared.database.listing import Narrowing, Piece, Position, read_piece
 from shared.errors import Conflict, LimitExceeded, NotFound
-from workflow_service.remarks.model import REMARKS_MAX, Annotation, Message
+from workflow_service.remarks.model import (
+    ANNOTATED_BYTES_MAX,
+    REMARKS_MAX,
+    SHOWN_MAX,
+    Annotation,
+    Message,
+)
 
 _COUNT: Final = """
     SELECT count(*) FROM (SELECT 1 FROM {table}
                            WHERE workspace_id = $1 AND change_set_id = $2 LIMIT $3) AS found
+"""
+_ANNOTATED: Final = """
+    SELECT coalesce(sum(octet_length(text) + octet_length(comment)), 0)
+      FROM change_set_annotations
+     WHERE workspace_id = $1 AND change_set_id = $2
 """
 
 
@@ -41,6 +53,11 @@ async def add_annotation(
 ) -> None:
     """Add an annotation to a change set that is locked; `Conflict` or `LimitExceeded`."""
     await _check_room(conn, workspace_id, change_set_id, "change_set_annotations", "annotations")
+    size = len((annotation.text + annotation.comment).encode())
+    if size + await conn.fetchval(_ANNOTATED, workspace_id, change_set_id) > ANNOTATED_BYTES_MAX:
+        raise LimitExceeded(
+            f"The annotations of a change set may have at most {ANNOTATED_BYTES_MAX} bytes of text"
+        )
     taken = partial(Conflict.taken, "Annotation", annotation.id)
     with mapping_constraints({"change_set_annotations_id_taken": taken}):
         await conn.execute(
@@ -123,18 +140,44 @@ async def _check_room(
         raise LimitExceeded(f"A change set may have at most {REMARKS_MAX} {things}")
 
 
-async def messages_of(conn: Conn, workspace_id: str, change_set_id: str) -> list[Message]:
-    """The messages, oldest first."""
+async def messages_of(
+    conn: Conn, workspace_id: str, change_set_id: str
+) -> tuple[list[Message], int]:
+    """The newest messages, oldest first, and how many there are in all."""
     rows = await conn.fetch(
         """
-        SELECT id, text, created_by, created_at FROM change_set_messages
-         WHERE workspace_id = $1 AND change_set_id = $2
-         ORDER BY created_at, id
+        SELECT newest.*, known.number
+          FROM (SELECT count(*) AS number FROM change_set_messages
+                 WHERE workspace_id = $1 AND change_set_id = $2) AS known,
+               LATERAL (SELECT id, text, created_by, created_at FROM change_set_messages
+                         WHERE workspace_id = $1 AND change_set_id = $2
+                         ORDER BY created_at DESC, id DESC
+                         LIMIT $3) AS newest
+         ORDER BY newest.created_at, newest.id
         """,
         workspace_id,
         change_set_id,
+        SHOWN_MAX,
     )
-    return [Message(**row) for row in rows]
+    number = rows[0]["number"] if rows else 0
+    return [
+        Message(row["id"], row["text"], row["created_by"], row["created_at"]) for row in rows
+    ], number
+
+
+async def page_of_messages(
+    conn: Conn, workspace_id: str, after: Position, change_set_id: str, narrowing: Narrowing
+) -> Piece:
+    """Rows of messages, oldest first, and whether more follow."""
+    return await read_piece(
+        conn,
+        "change_set_messages",
+        "id, text, created_by, created_at",
+        "octet_length(text) + 200",
+        workspace_id,
+        after,
+        narrowing.and_also("change_set_id = {}", change_set_id),
+    )
 
 
 async def annotations_of(conn: Conn, workspace_id: str, change_set_id: str) -> list[Annotation]:

@@ -18,7 +18,7 @@ async def feedback_of(db: Database, clients: Clients, change_set: ChangeSet) -> 
     workspace_id = change_set.workspace_id
     async with db.acquire() as conn:
         judged = await operations.judged_of(conn, workspace_id, change_set.id)
-        messages = await remarks.messages_of(conn, workspace_id, change_set.id)
+        messages, count = await remarks.messages_of(conn, workspace_id, change_set.id)
     rated = [one for one in judged if one.ratings]
     seen = await visible_attributes(clients, rated)
     return {
@@ -30,5 +30,6 @@ async def feedback_of(db: Database, clients: Clients, change_set: ChangeSet) -> 
             if attribute_id in one.ratings
         ],
         "annotations": [one.public() for one in await visible_annotations(db, clients, change_set)],
+        "messageCount": count,
         "messages": [one.public() for one in messages],
     }

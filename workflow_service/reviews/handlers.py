@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
-from shared.database import DATABASE
+from shared.database import DATABASE, Record, to_json
+from shared.database.listing import ListQuery, list_response
 from shared.database.paging import Part, fitting, page_response, place_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import (
@@ -27,7 +30,7 @@ from workflow_service.proposals import store as operations
 from workflow_service.proposals.completing import with_values_of_now
 from workflow_service.proposals.model import Decision, OperationFilter, OperationPage
 from workflow_service.remarks import store as remarks
-from workflow_service.remarks.model import AnnotationAnswer, MessageAnswer
+from workflow_service.remarks.model import AnnotationAnswer, Message, MessageAnswer
 from workflow_service.reviews import commands
 from workflow_service.reviews.feedback import feedback_of
 from workflow_service.reviews.model import (
@@ -188,7 +191,10 @@ async def rate_change(request: web.Request) -> web.StreamResponse:
     errors=(Conflict, LimitExceeded, NotFound),
 )
 async def annotate_change(request: web.Request) -> web.StreamResponse:
-    """Adds a remark about a piece of a proposed text. A change set may have 1,000 of them."""
+    """Adds a remark about a piece of a proposed text.
+
+    A change set may have 1,000 of them, with 2 MiB of text in all.
+    """
     identity = identity_of(request)
     draft = await read_body(request, AnnotationDraft)
     annotation = await commands.annotate(
@@ -224,17 +230,24 @@ async def remove_annotation(request: web.Request) -> web.StreamResponse:
 @routes.get(
     "/api/v1/change-sets/{id}/messages",
     permission=Permission.READ,
+    query=ListQuery,
     answers=list[MessageAnswer],
     summary="List the messages of a change set",
     errors=(NotFound,),
 )
 async def list_messages(request: web.Request) -> web.StreamResponse:
-    """All messages, oldest first."""
+    """All messages, oldest first, or a page of them."""
+    asked = read_query(request, ListQuery)
     identity = identity_of(request)
     async with request.app[DATABASE].acquire() as conn:
         known = await store.get(conn, identity.workspace_id, request.match_info["id"])
-        messages = await remarks.messages_of(conn, known.workspace_id, known.id)
-    return json_response([one.public() for one in messages])
+    read = partial(remarks.page_of_messages, change_set_id=known.id, narrowing=asked.narrowing())
+    return await list_response(request, read, _message, asked)
+
+
+def _message(row: Record) -> bytes:
+    message = Message(row["id"], row["text"], row["created_by"], row["created_at"])
+    return to_json(message.public())
 
 
 @routes.post(

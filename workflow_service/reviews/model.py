@@ -81,8 +81,10 @@ class Feedback(Shape):
     """The ratings."""
     annotations: list[AnnotationAnswer]
     """The annotations."""
+    message_count: int = Field(alias="messageCount")
+    """How many messages the change set has."""
     messages: list[MessageAnswer]
-    """The messages."""
+    """The newest 50 messages, oldest first; `GET /change-sets/{id}/messages` has all."""
 
 
 class RevisionAnswer(ChangeSetSummary):
