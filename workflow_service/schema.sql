@@ -256,7 +256,8 @@ CREATE TABLE public.sync_runs (
     place jsonb,
     checkpoint text,
     holder text,
-    due_at timestamp with time zone NOT NULL
+    due_at timestamp with time zone NOT NULL,
+    pauses smallint DEFAULT 0 NOT NULL
 );
 
 CREATE TABLE public.unknown_names (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 from aiohttp import web
 
@@ -154,11 +155,11 @@ async def test_a_connection_test_does_not_wait_for_ever(sigma: Workspace, target
     async def throttle(request: web.Request) -> web.StreamResponse | None:
         return web.Response(status=429, headers={"Retry-After": "200"})
 
-    for interfere in (throttle, hang):
+    for interfere, reason in ((throttle, "asks to wait (429)"), (hang, "within 8 seconds")):
         target.interfere = interfere
         tested = (await sigma.admin.post("/channels/ch-shop/test-connection")).ok()
         assert tested["ok"] is False
-        assert "within 8 seconds" in tested["error"]
+        assert reason in tested["error"]
         tried = await sigma.admin.having({"Prefer": "dry-run"}).post("/channels/ch-shop/pull")
         assert tried.ok()["complete"] is False
 
@@ -184,6 +185,60 @@ async def test_a_synchronisation_ends_when_its_channel_is_deactivated(
 
     found = await eventually(done, within_s=60)
     assert (found["status"], found["error"]) == ("failed", "The channel was deactivated")
+
+
+async def test_a_target_that_asks_to_wait_gives_its_place_to_others(
+    sigma: Workspace, target: RestTarget, stack: Any
+):
+    await shirts(sigma, 12)
+    asked = 0
+
+    async def throttle(request: web.Request) -> web.StreamResponse | None:
+        nonlocal asked
+        asked += 1
+        # What is on its way beside a refusal is carried out.
+        return web.Response(status=429, headers={"Retry-After": "200"}) if asked > 3 else None
+
+    async def wake(channel_id: str, pauses: int) -> None:
+        conn = await asyncpg.connect(stack.databases["workflow_service"])
+        try:
+
+            async def waits() -> bool:
+                where = "workspace_id = $1 AND channel_id = $2 AND holder IS NULL AND pauses > 0"
+                change = f"UPDATE sync_runs SET due_at = now(), pauses = $3 WHERE {where}"
+                return await conn.execute(change, sigma.id, channel_id, pauses) == "UPDATE 1"
+
+            await eventually(waits, within_s=30)
+        finally:
+            await conn.close()
+
+    async def log_of(channel_id: str) -> dict[str, Any] | None:
+        (found,) = (await sigma.admin.get(f"/channels/{channel_id}/sync-logs")).ok()
+        return None if found["status"] == "running" else found
+
+    async with RestTarget(keeps_keys=False).serve() as slow:
+        slow.interfere = throttle
+        for name in ("one", "two"):
+            draft = channel(slow) | {"id": f"ch-{name}", "alias": name}
+            (await sigma.admin.post("/channels", draft)).ok()
+            at_once = sigma.admin.having({"Idempotency-Key": f"push-{name}"})
+            (await at_once.post(f"/channels/ch-{name}/push")).ok()
+        (await sigma.admin.post("/channels", channel(target))).ok()
+        assert counts(await ended(sigma.admin, "push")) == ("success", 12, 0, 0, 0)
+        assert (await log_of("ch-one"), await log_of("ch-two")) == (None, None)
+
+        await wake("ch-two", 20)
+        ended_two = await eventually(lambda: log_of("ch-two"), within_s=30)
+        assert ended_two["error"] == (
+            "The target asks to wait (429) for 200 seconds, time 21 in a row"
+        )
+        slow.interfere = None
+        await wake("ch-one", 1)
+        ended_one = await eventually(lambda: log_of("ch-one"), within_s=30)
+        assert counts(ended_one) == ("success", 12, 0, 0, 0)
+        # What was not sent is not looked for at the target, and nothing is there twice.
+        assert slow.counts["GET"] == 0
+        assert len(slow.products) == 12 + ended_two["created"]
 
 
 async def test_nothing_is_created_again_while_the_list_that_would_show_it_is_away(

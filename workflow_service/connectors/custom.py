@@ -12,8 +12,9 @@ certainly not carried it out: no connection, 429 or 503.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -32,9 +33,11 @@ from workflow_service.connectors.model import (
     Item,
     NoList,
     Page,
+    Postponed,
     Pulled,
     Refused,
     Sent,
+    TargetBusy,
     TargetFailed,
     Tested,
     origin,
@@ -73,28 +76,31 @@ class CustomConnector:
         """A REST endpoint cannot be asked for what a create has made."""
         return
 
-    async def push(self, items: Sequence[Item]) -> AsyncIterator[Sent | Refused]:
-        """Send some objects at a time."""
+    async def push(self, items: Sequence[Item]) -> AsyncIterator[Sent | Refused | Postponed]:
+        """Send some objects at a time, and none any more once the target asks to wait."""
         waiting = iter(items)
-        running: set[asyncio.Task[Sent | Refused]] = set()
+        running: dict[asyncio.Task[Sent | Refused], Item] = {}
+        busy: TargetBusy | None = None
         try:
             while True:
-                while len(running) < REQUESTS_AT_ONCE and (item := next(waiting, None)):
-                    running.add(asyncio.create_task(self._send(item)))
+                room = REQUESTS_AT_ONCE - len(running) if busy is None else 0
+                for item in islice(waiting, room):
+                    running[asyncio.create_task(self._send(item))] = item
                 if not running:
-                    return
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                outcomes = [task.exception() or task.result() for task in done]
-                for outcome in outcomes:
-                    if not isinstance(outcome, BaseException):
-                        yield outcome
-                for outcome in outcomes:
-                    if isinstance(outcome, BaseException):
-                        raise outcome
+                    break
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                ended = [(running.pop(task), task.exception() or task.result()) for task in done]
+                busy = next((each for _, each in ended if isinstance(each, TargetBusy)), busy)
+                for outcome in _outcomes(ended):
+                    yield outcome
         finally:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+        if busy is not None:
+            for item in waiting:
+                yield Postponed(item.entity_id)
+            raise busy
 
     async def pull(self, after: str | None) -> Page:
         """One page of the target's list, or a part of it."""
@@ -216,6 +222,20 @@ class CustomConnector:
                 f" '{truncated(self._config.id_field)}'"
             )
         return Pulled(external_id, found)
+
+
+def _outcomes(
+    ended: Sequence[tuple[Item, Sent | Refused | BaseException]],
+) -> Iterator[Sent | Refused | Postponed]:
+    """What became of these; then raises the failure of one of them, if there is any."""
+    for item, outcome in ended:
+        if isinstance(outcome, TargetBusy):
+            yield Postponed(item.entity_id)
+        elif not isinstance(outcome, BaseException):
+            yield outcome
+    for _, outcome in ended:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, TargetBusy):
+            raise outcome
 
 
 def _external_id(found: Any) -> str | None:

@@ -27,6 +27,17 @@ class TargetFailed(Exception):
     """
 
 
+class TargetBusy(TargetFailed):
+    """The target asks to be left alone for a while: the synchronisation goes on after that.
+
+    Until then it takes no place among those that are worked on.
+    """
+
+    def __init__(self, message: str, after_s: float) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
 class NoList(TargetFailed):
     """The target has no list of its objects, and will have none if it is asked again."""
 
@@ -72,6 +83,13 @@ class Refused:
     """Whether it may have been taken all the same: no answer came to a create."""
     is_gone: bool = False
     """Whether the target has no object with this external id any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """An item that the target has certainly not carried out, because it is busy."""
+
+    entity_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +141,12 @@ class Connector(Protocol):
         """
         ...
 
-    def push(self, items: Sequence[Item]) -> AsyncIterator[Sent | Refused]:
+    def push(self, items: Sequence[Item]) -> AsyncIterator[Sent | Refused | Postponed]:
         """Create and update objects; exactly one outcome for each, as soon as it is known.
 
-        Waits for as long as the target asks to (429), within bounds. What has no outcome when it
-        raises counts as not sent, but for creates, which count as unknown.
+        Waits for some seconds if the target asks to (429), and raises `TargetBusy` if it asks for
+        more. What has no outcome when it raises counts as not sent, but for creates, which count as
+        unknown.
         """
         ...
 
@@ -139,6 +158,10 @@ class Connector(Protocol):
         ...
 
 
+WAIT_S_MAX: Final = 5.0
+"""A target that asks to wait for longer is busy."""
+BUSY_S_MAX: Final = 300.0
+"""One that asks for more than that fails."""
 ITEMS_AT_ONCE: Final = 100
 """Objects of one call to `push`, unless the type says otherwise, and of a page."""
 CHECKPOINT_LENGTH_MAX: Final = 1_000

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import hdrs, web
 
-from workflow_service.connectors.model import TargetFailed
+from workflow_service.connectors.model import BUSY_S_MAX, WAIT_S_MAX, TargetBusy, TargetFailed
 from workflow_service.outbound.addresses import OutboundFailed, RefusedAddress, Unresolved
 from workflow_service.outbound.client import OUTBOUND
 
@@ -20,7 +20,6 @@ TIMEOUT_S: Final = 30.0
 PAUSES_S: Final = (0.3, 1.0)
 """Before a request is sent again."""
 RETRY_AFTER_DEFAULT_S: Final = 2.0
-RETRY_AFTER_MAX_S: Final = 300.0
 THROTTLED_MAX: Final = 8
 """How often one request waits because the target asks for it (429)."""
 DETAIL_LENGTH_MAX: Final = 500
@@ -87,7 +86,8 @@ class Target:
         """The answer. `again` says that sending it twice does what sending it once does.
 
         Raises `TargetFailed` where the target cannot be reached, or asks to wait too long or too
-        often, and `Unanswered` where what may be sent once only has no answer.
+        often, `TargetBusy` where it asks to wait for more than some seconds, and `Unanswered` where
+        what may be sent once only has no answer.
         """
         sent = {hdrs.ACCEPT: "application/json", **self._headers, **(headers or {})}
         data = None
@@ -119,21 +119,34 @@ class Target:
                 continue
             if found.status == _THROTTLED:
                 throttled += 1
-                wait_s = retry_after_s(asked)
-                if throttled > THROTTLED_MAX or wait_s > RETRY_AFTER_MAX_S:
-                    raise TargetFailed(
-                        f"The target asks to wait (429) for {wait_s:.0f} seconds, time"
-                        f" {throttled} in a row for one request"
-                    )
-                await asyncio.sleep(wait_s)
+                await asyncio.sleep(_throttled_s(asked, throttled))
                 continue
             if found.status == _AWAY or (again and found.status >= _FAILURES_BEGIN):
+                wait_s = _away_s(found.status, asked)
                 pause_s = next(pauses, None)
                 if pause_s is not None:
-                    waits_s = pause_s if asked is None else min(retry_after_s(asked), 30.0)
-                    await asyncio.sleep(waits_s)
+                    await asyncio.sleep(max(pause_s, wait_s))
                     continue
             return found
+
+
+def _throttled_s(asked: str | None, times: int) -> float:
+    """How long to wait after a 429; raises `TargetBusy` or `TargetFailed`."""
+    wait_s = retry_after_s(asked)
+    message = f"The target asks to wait (429) for {wait_s:.0f} seconds"
+    if times > THROTTLED_MAX or wait_s > BUSY_S_MAX:
+        raise TargetFailed(f"{message}, time {times} in a row for one request")
+    if wait_s > WAIT_S_MAX:
+        raise TargetBusy(message, wait_s)
+    return wait_s
+
+
+def _away_s(status: int, asked: str | None) -> float:
+    """How long to wait at least after a failure; raises `TargetBusy`."""
+    wait_s = 0.0 if asked is None else min(retry_after_s(asked), BUSY_S_MAX)
+    if wait_s > WAIT_S_MAX:
+        raise TargetBusy(f"The target asks to wait ({status}) for {wait_s:.0f} seconds", wait_s)
+    return wait_s
 
 
 def _words(texts: Iterable[str]) -> Sequence[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from workflow_service.connectors.model import TargetFailed
+from workflow_service.connectors.model import BUSY_S_MAX, WAIT_S_MAX, TargetBusy, TargetFailed
 from workflow_service.outbound.addresses import OutboundFailed, RefusedAddress
 from workflow_service.outbound.client import Outbound, OutboundAnswer
 from workflow_service.shopify_api.answers import thing, things
@@ -238,7 +238,10 @@ class _Throttled(Exception):
 def _json(answer: OutboundAnswer) -> dict[str, Any]:
     """The answer as an object. Raises `_Again` or `TargetFailed`."""
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise _Again("Shopify answered 429: too many requests", _retry_after(answer.headers))
+        wait_s = _retry_after(answer.headers)
+        if wait_s is not None and wait_s > WAIT_S_MAX:
+            raise TargetBusy(f"Shopify asks to wait (429) for {wait_s:.0f} seconds", wait_s)
+        raise _Again("Shopify answered 429: too many requests", wait_s)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise _Again(f"Shopify answered {answer.status}")
     if answer.status != HTTPStatus.OK:
@@ -257,6 +260,6 @@ def _json(answer: OutboundAnswer) -> dict[str, Any]:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     try:
-        return min(max(float(headers.get("Retry-After", "")), 0.0), _PAUSE_S_MAX)
+        return min(max(0.0, float(headers.get("Retry-After", ""))), BUSY_S_MAX)
     except ValueError:
         return None

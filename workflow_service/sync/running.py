@@ -27,6 +27,7 @@ from workflow_service.connectors.model import (
     CHANNEL_TYPES,
     CHECKPOINT_LENGTH_MAX,
     Connector,
+    TargetBusy,
     TargetFailed,
 )
 from workflow_service.leases import Lost
@@ -55,7 +56,10 @@ LOOK_S: Final = 0.5
 """Between two looks for one that is due: one statement on an index of those that run."""
 RENEW_S: Final = LEASE_S / 3
 AGAIN_S: Final = 5.0
+INACTIVE_S: Final = 5.0
+"""Between two looks for those that wait for their targets and whose channel is not active."""
 
+DEACTIVATED: Final = "The channel was deactivated"
 RUNS: Final = Counter(
     "sigma_sync_runs_total", "Synchronisations that ended", ["type", "direction", "status"]
 )
@@ -86,6 +90,7 @@ async def _work(app: web.Application) -> None:
     db = app[DATABASE]
     await db.migrated.wait()
     active: dict[asyncio.Task[None], str] = {}
+    look_at = 0.0
     try:
         while True:
             active = {task: of for task, of in active.items() if not task.done()}
@@ -96,6 +101,9 @@ async def _work(app: web.Application) -> None:
                 run = await _claimed(app, busy)
             if run is None:
                 await _look_who_waits(app, list(active.values()))
+                if time.monotonic() > look_at:
+                    look_at = time.monotonic() + INACTIVE_S
+                    await _wake_inactive(app)
                 app[WAKE].clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(app[WAKE].wait(), LOOK_S)
@@ -117,6 +125,12 @@ async def _look_who_waits(app: web.Application, active: Sequence[str]) -> None:
                 waiting = {each.workspace_id for each in found}
     app[GIVING_WAY].clear()
     app[GIVING_WAY].update(active if len(active) >= AT_ONCE and waiting else waiting)
+
+
+async def _wake_inactive(app: web.Application) -> None:
+    with contextlib.suppress(ServiceUnavailable, UpstreamTimeout):
+        async with app[DATABASE].acquire() as conn:
+            await store.wake_inactive(conn)
 
 
 async def _claimed(app: web.Application, busy: Sequence[str]) -> Run | None:
@@ -161,7 +175,7 @@ async def _held(app: web.Application, run: Run) -> None:
                     work.cancel()
                     await asyncio.wait({work})
                     if work.cancelled():
-                        await _end(app, run, "-", "The channel was deactivated")
+                        await _end(app, run, "-", DEACTIVATED)
     except asyncio.CancelledError:
         # The process stops: another one may go on at once.
         work.cancel()
@@ -190,6 +204,15 @@ async def _worked(app: web.Application, run: Run) -> None:
             await store.release(conn, run, 0)
         app[WAKE].set()
         return
+    except TargetBusy as busy:
+        log.info("sync_waits_for_target", channel=run.channel_id, run=run.id, after=busy.after_s)
+        try:
+            async with db.acquire() as conn:
+                if await store.pause(conn, run, busy.after_s):
+                    return
+        except Lost:
+            return
+        error = f"{busy}, time {store.PAUSES_MAX + 1} in a row"
     except (TargetFailed, NobodyToActFor) as failure:
         error = str(failure)
     except (ServiceUnavailable, UpstreamTimeout):
@@ -228,6 +251,8 @@ async def _go_on(app: web.Application, run: Run, channel: Channel) -> None:
     kind = app[CHANNEL_TYPES][channel.type]
     if kind.connect is None:
         raise TargetFailed(f"Channels of type '{channel.type}' have no connector")
+    if not channel.body["active"]:
+        raise TargetFailed(DEACTIVATED)
     token = lent_tokens(app, run.workspace_id, run.caller_kind, run.caller_id)  # type: ignore[arg-type]
     records = Records(app, channel, token, PATIENCE_S)
     mapping = mapping_of(channel)

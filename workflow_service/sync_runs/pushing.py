@@ -15,6 +15,7 @@ from workflow_service.connectors.model import (
     Interrupted,
     Item,
     NoList,
+    Postponed,
     Refused,
     Sent,
 )
@@ -112,7 +113,7 @@ async def push_page(
                 {each: mapping.seen_after(plan.mapped[each], None) for each in creates},
                 [new_id("map") for _ in creates],
             )
-    outcomes: list[Sent | Refused] = []
+    outcomes: list[Sent | Refused | Postponed] = []
     ended: BaseException | None = None
     try:
         if plan.items:
@@ -132,7 +133,7 @@ async def _store(
     mapping: ChannelMapping,
     plan: Plan,
     known: Mapping[str, Known],
-    outcomes: Sequence[Sent | Refused],
+    outcomes: Sequence[Sent | Refused | Postponed],
     then: tuple[Step, Any] | None,
 ) -> None:
     items = {each.entity_id: each for each in plan.items}
@@ -145,6 +146,13 @@ async def _store(
         each.entity_id
         for each in refused
         if each.is_gone or (items[each.entity_id].external_id is None and not each.is_unknown)
+    ] + [
+        # Nobody has to look for it at the target, but if an earlier attempt may have made it.
+        each.entity_id
+        for each in outcomes
+        if isinstance(each, Postponed)
+        and each.entity_id not in known
+        and items[each.entity_id].external_id is None
     ]
     async with db.transaction() as conn:
         taken = await mapping_store.taken(conn, run, [each.external_id for each in sent.values()])

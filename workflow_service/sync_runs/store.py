@@ -22,6 +22,8 @@ from workflow_service.sync_runs.model import (
 
 LEASE_S: Final = 30.0
 DUE_AT_ONCE: Final = 8
+PAUSES_MAX: Final = 20
+"""In a row, without anything that the target has taken in between."""
 RUNS: Final = LeasedTable("sync_runs", of="channel_id", holder="holder", until="due_at")
 LOGS_MAX: Final = 500
 """Of one channel; the oldest go when one begins."""
@@ -187,9 +189,37 @@ async def release(conn: Conn, run: Run, after_s: float) -> None:
     await RUNS.release(conn, run.lease, after_s)
 
 
+async def pause(conn: Conn, run: Run, after_s: float) -> bool:
+    """Let any process go on after a while, because the target asks to wait; raises `Lost`.
+
+    False if it has asked for `PAUSES_MAX` times in a row: then the run is still the holder's.
+    """
+    row = await RUNS.update(conn, run.lease, "pauses = pauses + 1", returning="pauses")
+    if row["pauses"] > PAUSES_MAX:
+        return False
+    await RUNS.release(conn, run.lease, after_s)
+    return True
+
+
+async def wake_inactive(conn: Conn) -> None:
+    """Let those that wait for their targets go on whose channel is not active any more: they end.
+
+    Asked of all workspaces, by an index of the rows that run.
+    """
+    await conn.execute(
+        """
+        UPDATE sync_runs run SET due_at = now()
+          FROM channels channel
+         WHERE run.status = 'running' AND run.holder IS NULL AND run.due_at > now()
+           AND channel.workspace_id = run.workspace_id AND channel.id = run.channel_id
+           AND channel.body -> 'active' = 'false'
+        """
+    )
+
+
 async def advance(conn: Conn, run: Run, step: Step, place: Any) -> None:
     """Note how far a synchronisation is; raises `Lost`. The transaction has its effect as well."""
-    await RUNS.update(conn, run.lease, "step = $5, place = $6", step, place)
+    await RUNS.update(conn, run.lease, "step = $5, place = $6, pauses = 0", step, place)
 
 
 async def note(conn: Conn, run: Run, checkpoint: str | None) -> None:
@@ -205,7 +235,7 @@ async def add(conn: Conn, run: Run, counts: Counts) -> None:
         run.lease,
         """
         created = created + $5, updated = updated + $6, skipped = skipped + $7,
-        failed = failed + $8
+        failed = failed + $8, pauses = CASE WHEN $5 + $6 > 0 THEN 0 ELSE pauses END
         """,
         counts.created,
         counts.updated,

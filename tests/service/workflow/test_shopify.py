@@ -17,6 +17,7 @@ from workflow_service.connectors.model import (
     Item,
     Refused,
     Sent,
+    TargetBusy,
     TargetFailed,
 )
 from workflow_service.outbound.addresses import Allowed
@@ -293,6 +294,18 @@ async def test_a_failing_shop_is_asked_again_and_no_more_than_it_should(
             await connector.test()
     assert str(failed.value) == "Shopify answered 502 (5 attempts)"
     assert len(server.interferences) == 4
+
+
+@pytest.mark.parametrize(("asked", "after_s"), [("60", 60.0), ("86400", 300.0)])
+async def test_a_shop_that_asks_for_a_while_is_asked_later(
+    server: ShopifyServer, asked: str, after_s: float
+):
+    server.interferences.append(Interference(status=429, headers={"Retry-After": asked}))
+    async with connected(server) as connector:
+        with pytest.raises(TargetBusy) as busy:
+            await connector.test()
+    assert busy.value.after_s == after_s
+    assert str(busy.value) == f"Shopify asks to wait (429) for {after_s:.0f} seconds"
 
 
 async def test_a_slow_shop_is_given_up_in_time(
