@@ -56,7 +56,9 @@ async def read(context: Context, position: int, limit: int) -> Page:
         more = part.more
         if part.rows:
             position = part.rows[-1]["position"]
-        if not more or len(found) == limit:
+        # An answer is as large as one page that is read, and not as several.
+        is_large = sum(len(document) for _, document in found) >= store.PAGE_BYTES_MAX
+        if not more or len(found) == limit or is_large:
             break
     return Page(found, position, more)
 

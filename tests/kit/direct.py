@@ -82,9 +82,9 @@ class DirectServices:
                 create_app, config, port=port, **settings
             )
 
-    async def background(self) -> None:
+    async def background(self) -> dict[str, RunningService]:
         """One more process of records_service and of workflow_service, for what they do later."""
-        broker = await self._services.broker()
+        broker, started = await self._services.broker(), {}
         for name, create_app, config in _CREATORS[1:]:
             running = self.running[name].config
             urls = {
@@ -92,7 +92,8 @@ class DirectServices:
             }
             settings = {each: str(getattr(running, each)) for each in urls}
             settings |= {"database_url": running.database_url, "amqp_url": broker}
-            await self._services.start(create_app, config, "worker", **settings)
+            started[name] = await self._services.start(create_app, config, "worker", **settings)
+        return started
 
     def caller(self, identity: Identity) -> DirectCaller:
         return DirectCaller(self, self._services.keyring.headers(identity))

@@ -50,14 +50,19 @@ class Received:
 
 
 Answer = Callable[[Received], "int | float"]
+Hold = Callable[[Received], "asyncio.Event | None"]
 
 
 class Receiver:
-    """`answers` says the status for a request; a fraction is how long to wait before 200."""
+    """`answers` says the status for a request; a fraction is how long to wait before 200.
+
+    What `holds` returns is waited for before.
+    """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.answers: Answer = lambda _: 200
+        self.holds: Hold = lambda _: None
         self.url = ""
         self._stopped = asyncio.Event()
 
@@ -68,6 +73,9 @@ class Receiver:
     async def answer(self, request: web.Request) -> web.Response:
         got = Received(request.path, await request.read(), dict(request.headers))
         self.received.append(got)
+        held = self.holds(got)
+        if held is not None:
+            await held.wait()
         status = self.answers(got)
         if isinstance(status, float):
             await asyncio.sleep(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.kit.direct import DirectServices, DirectWorkspace
 from tests.kit.made_delivery import make_delivery
 from tests.kit.sigma import error
 from workflow_service.deliveries import store
+from workflow_service.dispatch.keeping import remove_old
 from workflow_service.secrets.vault import VAULT, Place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -205,14 +207,28 @@ async def test_old_deliveries_are_removed_and_what_waits_stays(sigma: DirectWork
         sigma.id,
         store.KEPT_MAX + 53,
     )
-    removed = 0
-    async with database.acquire() as conn:
-        while some := await store.remove_old(conn, sigma.id, "wh-1"):
-            removed += some
+    app = sigma.services.running["workflow_service"].app
     # All that are beyond the bound, but for the one that waits.
-    assert removed == 52
+    assert await remove_old(app, sigma.id, "wh-1") == 52
     rows = await database.fetch(
         "SELECT id FROM webhook_deliveries WHERE workspace_id = $1 ORDER BY number LIMIT 2",
         sigma.id,
     )
     assert [row["id"] for row in rows] == ["dlv-2", "dlv-54"]
+
+
+async def test_what_is_kept_of_deliveries_is_bounded_in_bytes(
+    sigma: DirectWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    (await sigma.admin.post("/webhooks", HOOK)).ok()
+    for number in range(1, 9):
+        # Random, for what is stored is compressed.
+        body = secrets.token_hex(5_000)
+        await make_delivery(sigma.workflow_database, sigma.id, f"dlv-{number}", "wh-1", body)
+    app = sigma.services.running["workflow_service"].app
+    assert await remove_old(app, sigma.id, "wh-1") == 0
+    monkeypatch.setattr(store, "KEPT_BYTES_MAX", 35_000)
+    (await sigma.admin.post("/webhooks/wh-1/deliveries/dlv-1/redeliver")).ok()
+    assert await remove_old(app, sigma.id, "wh-1") == 4
+    listed = (await sigma.admin.get("/webhooks/wh-1/deliveries")).ok()["items"]
+    assert [one["id"] for one in listed] == ["dlv-8", "dlv-7", "dlv-6", "dlv-1"]

@@ -14,6 +14,8 @@ IN_ORDER: Final[Order] = (Key("number", int, descending=True),)
 KEPT_DAYS: Final = 30
 KEPT_MAX: Final = 10_000
 """Finished deliveries of one webhook."""
+KEPT_BYTES_MAX: Final = 64 << 20
+"""As they are stored, of one webhook."""
 REMOVED_AT_ONCE: Final = 1_000
 TESTS_PENDING_MAX: Final = 20
 
@@ -215,8 +217,32 @@ async def send_again(conn: Conn, workspace_id: str, webhook_id: str, delivery_id
         raise Conflict(f"Delivery '{truncated(delivery_id)}' is still pending")
 
 
-async def remove_old(conn: Conn, workspace_id: str, webhook_id: str) -> int:
-    """Remove some finished deliveries of a webhook that are too old, or beyond the bound."""
+async def too_many(conn: Conn, workspace_id: str, webhook_id: str) -> int:
+    """The newest number beyond what is kept of a webhook; 0 if nothing is."""
+    number: int = await conn.fetchval(
+        """
+        SELECT coalesce(max(number), 0)
+          FROM (SELECT number, row_number() OVER newest AS place, sum(size) OVER newest AS bytes
+                  FROM (SELECT number, CASE WHEN status = 'pending' THEN 0
+                                            ELSE pg_column_size(body) + pg_column_size(attempts)
+                                                 + coalesce(pg_column_size(sent), 0)
+                                       END AS size
+                          FROM webhook_deliveries
+                         WHERE workspace_id = $1 AND webhook_id = $2
+                         ORDER BY number DESC LIMIT $3 + 1) AS found
+                WINDOW newest AS (ORDER BY number DESC)) AS sized
+         WHERE place > $3 OR bytes > $4
+        """,
+        workspace_id,
+        webhook_id,
+        KEPT_MAX,
+        KEPT_BYTES_MAX,
+    )
+    return number
+
+
+async def remove_old(conn: Conn, workspace_id: str, webhook_id: str, beyond: int) -> int:
+    """Remove some finished deliveries that are too old, or have a number up to `beyond`."""
     removed: int = await conn.fetchval(
         """
         WITH gone AS (
@@ -227,10 +253,7 @@ async def remove_old(conn: Conn, workspace_id: str, webhook_id: str) -> int:
                           SELECT id, created_at, number FROM webhook_deliveries
                            WHERE workspace_id = $1 AND webhook_id = $2 AND status <> 'pending'
                            ORDER BY number LIMIT $3) AS old
-                    WHERE (old.created_at < now() - make_interval(days => $4)
-                           OR old.number <= (SELECT number FROM webhook_deliveries
-                                              WHERE workspace_id = $1 AND webhook_id = $2
-                                              ORDER BY number DESC OFFSET $5 LIMIT 1))))
+                    WHERE old.created_at < now() - make_interval(days => $4) OR old.number <= $5))
             RETURNING 1
         )
         SELECT count(*) FROM gone
@@ -239,7 +262,7 @@ async def remove_old(conn: Conn, workspace_id: str, webhook_id: str) -> int:
         webhook_id,
         REMOVED_AT_ONCE,
         KEPT_DAYS,
-        KEPT_MAX,
+        beyond,
     )
     return removed
 

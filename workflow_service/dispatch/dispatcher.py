@@ -9,6 +9,7 @@ send has a lane.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
@@ -22,10 +23,12 @@ from shared.database import DATABASE, Conn
 from shared.errors import ApiError, ServiceUnavailable
 from shared.messaging.connection import cancel_all
 from shared.messaging.leadership import end_stale_leader
+from shared.process.waiting import KeyedSemaphore
 from workflow_service.clients import RECORDS, SIGNER
 from workflow_service.deliveries import store as deliveries
+from workflow_service.dispatch.bounds import TAKE_WAIT_S, TAKES_OF_WORKSPACE, Places, Waits
 from workflow_service.dispatch.intake import Identities
-from workflow_service.dispatch.lane import Lane, Places
+from workflow_service.dispatch.lane import Around, Lane
 from workflow_service.webhooks import store as webhooks
 
 LOCK_KEY: Final = 0x5167_4D61_7765_6268
@@ -50,8 +53,9 @@ class Dispatcher:
         self._lease_s = lease_s
         self._stopping = asyncio.Event()
         self._lost = asyncio.Event()
-        self._places = Places()
-        self._identities = Identities()
+        self._held_at = -math.inf
+        takes = KeyedSemaphore(TAKES_OF_WORKSPACE, wait_s=TAKE_WAIT_S)
+        self._around = Around(self._holds, Places(), Waits(), takes, Identities())
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._active: dict[str, set[str]] = defaultdict(set)
@@ -92,9 +96,13 @@ class Dispatcher:
 
     async def _session(self) -> None:
         conn = await self._app[DATABASE].connect(application_name="workflow_service webhooks")
-        following: asyncio.Task[None] | None = None
+        leading: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
         try:
-            while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
+            while True:
+                self._held_at = loop.time()
+                if await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
+                    break
                 if self._stopping.is_set():
                     return
                 if await end_stale_leader(conn, LOCK_KEY, self._lease_s):
@@ -105,25 +113,41 @@ class Dispatcher:
             await conn.add_listener(webhooks.CHANGED_CHANNEL, self._told)
             log.info("webhooks_lead")
             self.leads = True
-            await self._begin()
-            following = asyncio.create_task(self._follow(), name="webhooks follow")
-            await self._hold(conn)
+            # Beside it: with many webhooks it takes longer than the lease.
+            leading = asyncio.create_task(self._lead(), name="webhooks lead")
+            await self._hold(conn, leading)
         finally:
-            if following is not None:
-                await cancel_all(following)
+            if leading is not None:
+                await cancel_all(leading)
             await self._end_lanes()
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
                 await conn.close(timeout=1)
 
-    async def _hold(self, conn: Conn) -> None:
-        """Keep the leadership until it is lost, or this process stops."""
+    async def _lead(self) -> None:
+        await self._begin()
+        await self._follow()
+
+    async def _hold(self, conn: Conn, leading: asyncio.Task[None]) -> None:
+        """Keep the leadership until it is lost, `leading` fails, or this process stops."""
+        loop = asyncio.get_running_loop()
         while not (self._stopping.is_set() or self._lost.is_set()):
+            if leading.done():
+                leading.result()
+            began, was_away = loop.time(), not self._holds()
             await conn.fetchval("SELECT 1", timeout=self._lease_s)
+            self._held_at = began
+            if was_away:
+                for lane in self._lanes.values():
+                    lane.wake()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._lease_s / RENEWALS_PER_LEASE):
                     await self._stopping.wait()
         if self._stopping.is_set() and self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_WAIT_S)
+
+    def _holds(self) -> bool:
+        """Whether no other process can lead: it ends this one when the lease is over."""
+        return asyncio.get_running_loop().time() < self._held_at + self._lease_s
 
     async def _begin(self) -> None:
         """Find all webhooks, and give a lane to those for which deliveries wait."""
@@ -159,7 +183,7 @@ class Dispatcher:
         key = (workspace_id, webhook_id)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = Lane(self._app, workspace_id, webhook_id, self._places, self._identities)
+            lane = Lane(self._app, workspace_id, webhook_id, self._around)
             self._lanes[key] = lane
             task = asyncio.create_task(self._run(key, lane), name=f"webhook {webhook_id}")
             self._tasks.add(task)

@@ -25,7 +25,6 @@ from workflow_service.deliveries.model import payload
 from workflow_service.webhooks import store as webhooks
 from workflow_service.webhooks.model import Webhook
 
-PAGE: Final = 250
 IDENTITY_S: Final = 5.0
 """A role that was changed counts after this."""
 
@@ -71,8 +70,10 @@ class Identities:
         return found
 
 
-async def take(app: web.Application, identities: Identities, webhook: Webhook) -> Taken | None:
-    """Make deliveries of some events; None if the webhook was changed meanwhile.
+async def take(
+    app: web.Application, identities: Identities, webhook: Webhook, limit: int
+) -> Taken | None:
+    """Make deliveries of some events, at most `limit`; None if the webhook was changed meanwhile.
 
     Raises `OwnerGone`, and `ApiError` while another service cannot be asked.
     """
@@ -81,7 +82,7 @@ async def take(app: web.Application, identities: Identities, webhook: Webhook) -
         page = await app[RECORDS].request(
             "POST",
             "/internal/changes/page",
-            json={"after": webhook.position, "limit": PAGE},
+            json={"after": webhook.position, "limit": limit},
             identity_token=token,
             reads=True,
         )

@@ -47,9 +47,11 @@ async def keeping(app: web.Application) -> AsyncIterator[None]:
 async def remove_old(app: web.Application, workspace_id: str, webhook_id: str) -> int:
     """Remove what is too old of one webhook; how many deliveries that were."""
     total = 0
+    async with app[DATABASE].acquire() as conn:
+        beyond = await deliveries.too_many(conn, workspace_id, webhook_id)
     while True:
         async with app[DATABASE].acquire() as conn:
-            removed = await deliveries.remove_old(conn, workspace_id, webhook_id)
+            removed = await deliveries.remove_old(conn, workspace_id, webhook_id, beyond)
         total += removed
         if removed < deliveries.REMOVED_AT_ONCE:
             return total

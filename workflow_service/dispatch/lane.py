@@ -8,10 +8,10 @@ ones before were being stored.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -19,26 +19,26 @@ from aiohttp import web
 
 from shared.database import DATABASE, Conn
 from shared.errors import ApiError
+from shared.process.waiting import KeyedSemaphore
 from workflow_service.deliveries import store as deliveries
 from workflow_service.deliveries.model import ATTEMPT_DELAYS_S
 from workflow_service.deliveries.store import Result
 from workflow_service.dispatch import intake
+from workflow_service.dispatch.bounds import (
+    FEW,
+    RECORDS_MAX,
+    SENT_AT_ONCE,
+    Places,
+    Waits,
+)
 from workflow_service.dispatch.ordering import Queue, Waiting
 from workflow_service.dispatch.sending import Receiver, attempt
 from workflow_service.outbound.client import OUTBOUND
+from workflow_service.outbound.resolving import TENANT, Busy
 from workflow_service.webhooks import store as webhooks
 from workflow_service.webhooks.commands import is_over, secrets_of
 from workflow_service.webhooks.model import Webhook
 
-RECORDS_MAX: Final = 1_000
-"""Records about which deliveries wait for one webhook; later events wait in the feed."""
-PENDING_MAX: Final = 10_000
-"""Deliveries that wait for one webhook: many of a record that fails must not hold up others."""
-SENT_AT_ONCE: Final = 16
-SENT_OF_WORKSPACE: Final = 64
-SENT_OF_PROCESS: Final = 1_000
-LANES_SENDING_MAX: Final = 4_000
-"""Each lane may have one request beyond the bounds of its workspace and of the process."""
 FAILURES_BEFORE_ONE: Final = 3
 BODIES_BYTES_MAX: Final = 32 << 20
 """Bodies that are kept in memory until they are sent; all others are read again."""
@@ -49,36 +49,21 @@ AGAIN_AFTER_S: Final = 1.0
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class Places:
-    """Requests at a time, and the memory of bodies, in this process."""
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the lanes of a process share."""
 
-    of_workspace: Counter[str] = field(default_factory=Counter)
-    body_bytes: int = 0
-    _waiting: set[asyncio.Event] = field(default_factory=set)
+    may_send: Callable[[], bool]
+    """Whether no other process leads: asked before each request."""
+    places: Places
+    waits: Waits
+    takes: KeyedSemaphore
+    """Of each workspace: a page that is taken is in memory, and a hundred webhooks may want one."""
+    identities: intake.Identities
 
-    def take(self, workspace_id: str, wake: asyncio.Event, *, is_first: bool) -> bool:
-        """Take a place; if there is none, `wake` is set when one is free.
 
-        The first request of a lane waits for nobody's receiver.
-        """
-        total = self.of_workspace.total()
-        if total >= LANES_SENDING_MAX or not (
-            is_first
-            or (self.of_workspace[workspace_id] < SENT_OF_WORKSPACE and total < SENT_OF_PROCESS)
-        ):
-            self._waiting.add(wake)
-            return False
-        self.of_workspace[workspace_id] += 1
-        return True
-
-    def give_back(self, workspace_id: str) -> None:
-        """The place is free."""
-        self.of_workspace[workspace_id] -= 1
-        if not self.of_workspace[workspace_id]:
-            del self.of_workspace[workspace_id]
-        while self._waiting:
-            self._waiting.pop().set()
+class NoLongerLeads(Exception):
+    """Nothing is sent before this process knows that it still leads."""
 
 
 class Lane:
@@ -89,8 +74,7 @@ class Lane:
         app: web.Application,
         workspace_id: str,
         webhook_id: str,
-        places: Places,
-        identities: intake.Identities,
+        around: Around,
     ) -> None:
         self.workspace_id = workspace_id
         self.webhook_id = webhook_id
@@ -98,14 +82,15 @@ class Lane:
         self.loaded: Callable[[Lane], None] = lambda _: None
         """Called when the webhook has been read."""
         self._app = app
-        self._places = places
-        self._identities = identities
+        self._around = around
+        self._key = (workspace_id, webhook_id)
         self._receiver = Receiver("", ())
         self._queue = Queue()
         self._wake = asyncio.Event()
         self._is_stale = True
         self._is_behind = True
         self._is_stopping = False
+        self._loaded_max = 0
         self._has_more = False
         self._failures = 0
         self._sending: set[asyncio.Task[None]] = set()
@@ -124,6 +109,10 @@ class Lane:
         self._is_behind = True
         self._wake.set()
 
+    def wake(self) -> None:
+        """Look again whether something can be sent."""
+        self._wake.set()
+
     def stop(self) -> None:
         """Send nothing more, and end when all results are stored."""
         self._is_stopping = True
@@ -132,6 +121,7 @@ class Lane:
     async def run(self) -> None:
         """Until there has been nothing to do for a while, or the webhook is gone."""
         loop = asyncio.get_running_loop()
+        TENANT.set(self.workspace_id)
         try:
             while True:
                 self._wake.clear()
@@ -144,6 +134,7 @@ class Lane:
                         continue
                 if self.webhook is None:
                     return
+                self._around.waits.note(self._key, len(self._queue), self._queue.bytes)
                 self._start_background(self.webhook)
                 self._send(loop.time())
                 is_idle = not (self._sending or self._background or self._results)
@@ -163,6 +154,7 @@ class Lane:
             for task in (*self._sending, *self._background.values()):
                 task.cancel()
             self._forget_bodies()
+            self._around.waits.note(self._key, 0, 0)
 
     async def _load(self) -> None:
         """Read the webhook and what waits for it.
@@ -185,7 +177,8 @@ class Lane:
             webhook = await webhooks.find(conn, self.workspace_id, self.webhook_id)
             if webhook is not None and not webhook.active:
                 await deliveries.drop(conn, self.workspace_id, self.webhook_id)
-            rows = await deliveries.pending(conn, self.workspace_id, self.webhook_id, PENDING_MAX)
+            limit = self._around.waits.loadable(self._key)
+            rows = await deliveries.pending(conn, self.workspace_id, self.webhook_id, limit)
         now = loop.time()
         self.webhook = webhook
         self.loaded(self)
@@ -193,7 +186,7 @@ class Lane:
             return
         self._is_behind = True
         self._receiver = Receiver(webhook.url, secrets_of(self._app, webhook))
-        self._has_more = len(rows) == PENDING_MAX
+        self._loaded_max, self._has_more = limit, len(rows) == limit
         self._queue.keep({row["id"] for row in rows})
         for row in rows:
             if row["id"] in judged:
@@ -202,10 +195,10 @@ class Lane:
             if row["id"] in self._queue:
                 self._queue.move(row["id"], row["tries"], due)
             else:
-                self._queue.add(Waiting(row["id"], row["subject"], row["tries"], due))
+                self._queue.add(Waiting(row["id"], row["subject"], row["tries"], due, row["bytes"]))
 
     def _forget_bodies(self) -> None:
-        self._places.body_bytes -= sum(map(len, self._bodies.values()))
+        self._around.places.body_bytes -= sum(map(len, self._bodies.values()))
         self._bodies.clear()
 
     def _start_background(self, webhook: Webhook) -> None:
@@ -216,15 +209,15 @@ class Lane:
         if len(self._receiver.secrets or ()) > 1 and is_over(webhook):
             self.changed()
         elif self._has_more:
-            if len(self._queue) < PENDING_MAX // 2:
+            if len(self._queue) <= self._loaded_max // 2:
                 self.changed()
-        elif (
-            self._is_behind
-            and webhook.active
-            and len(self._queue) + intake.PAGE <= PENDING_MAX
-            and self._queue.records + intake.PAGE <= RECORDS_MAX
-        ):
+        elif self._is_behind and webhook.active and self._room():
             self._begin("taking", self._take)
+
+    def _room(self) -> int:
+        """How many events may be taken."""
+        room = self._around.waits.takeable(self._key)
+        return room if self._queue.records + room <= RECORDS_MAX else 0
 
     def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         if name in self._background:
@@ -249,20 +242,23 @@ class Lane:
     def _send(self, now: float) -> None:
         at_once = 1 if self._failures >= FAILURES_BEFORE_ONE else SENT_AT_ONCE
         while len(self._sending) < at_once and not (self._is_stopping or self._is_stale):
+            if not self._around.may_send():
+                return
             one = self._queue.take(now)
             if one is None:
                 return
             is_first = not self._sending
-            if not self._places.take(self.workspace_id, self._wake, is_first=is_first):
+            places = self._around.places
+            if not places.take(self.workspace_id, one.bytes, self._wake, is_first=is_first):
                 self._queue.give_back(one)
                 return
             task = asyncio.create_task(self._deliver(one), name="webhook delivery")
             self._sending.add(task)
-            task.add_done_callback(self._sent)
+            task.add_done_callback(partial(self._sent, one.bytes))
 
-    def _sent(self, task: asyncio.Task[None]) -> None:
+    def _sent(self, size: int, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
-        self._places.give_back(self.workspace_id)
+        self._around.places.give_back(self.workspace_id, size)
         self._wake.set()
 
     async def _deliver(self, one: Waiting) -> None:
@@ -270,7 +266,7 @@ class Lane:
             await self._attempt(one)
         except Exception as error:
             # Whatever went wrong, the deliveries behind it must not wait for ever.
-            if not isinstance(error, ApiError):
+            if not isinstance(error, (ApiError, Busy, NoLongerLeads)):
                 log.exception("webhook_delivery_failed", webhook_id=self.webhook_id)
             one.due = asyncio.get_running_loop().time() + AGAIN_AFTER_S
             self._queue.give_back(one)
@@ -278,7 +274,7 @@ class Lane:
     async def _attempt(self, one: Waiting) -> None:
         body = self._bodies.pop(one.id, None)
         if body is not None:
-            self._places.body_bytes -= len(body)
+            self._around.places.body_bytes -= len(body)
         else:
             async with self._app[DATABASE].acquire() as conn:
                 text = await deliveries.body(conn, self.workspace_id, one.id)
@@ -286,6 +282,9 @@ class Lane:
                 self._queue.end(one)
                 return
             body = text.encode()
+        if not self._around.may_send():
+            # This process was away for long: another one may have sent it, and what comes after it.
+            raise NoLongerLeads
         result = await attempt(self._app[OUTBOUND], self._receiver, one.id, one.tries, body)
         self._failures = 0 if result.succeeded else self._failures + 1
         self._results.append(result)
@@ -343,7 +342,9 @@ class Lane:
         assert webhook is not None
         self._is_behind = False
         try:
-            taken = await intake.take(self._app, self._identities, webhook)
+            async with self._around.takes.of(self.workspace_id):
+                identities, limit = self._around.identities, self._room() or FEW
+                taken = await intake.take(self._app, identities, webhook, limit)
         except intake.OwnerGone as gone:
             async with self._app[DATABASE].transaction() as conn:
                 if await webhooks.pause(conn, webhook, str(gone)):
@@ -361,11 +362,11 @@ class Lane:
             self.webhook = replace(self.webhook, position=taken.position)
         now = asyncio.get_running_loop().time()
         for new in taken.deliveries:
-            one = Waiting(new.id, new.subject, 0, now)
-            if self._places.body_bytes < BODIES_BYTES_MAX:
-                self._bodies[new.id] = new.body.encode()
-                self._places.body_bytes += len(self._bodies[new.id])
-            self._queue.add(one)
+            body = new.body.encode()
+            if self._around.places.body_bytes + len(body) <= BODIES_BYTES_MAX:
+                self._bodies[new.id] = body
+                self._around.places.body_bytes += len(body)
+            self._queue.add(Waiting(new.id, new.subject, 0, now, len(body)))
         self._is_behind = self._is_behind or taken.more
 
 

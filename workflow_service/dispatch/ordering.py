@@ -21,6 +21,8 @@ class Waiting:
     tries: int
     due: float
     """On the clock of the event loop."""
+    bytes: int = 0
+    """The size of its body."""
     is_sent: bool = False
     """Whether its result is awaited."""
 
@@ -34,6 +36,8 @@ class Queue:
         self._ready: deque[Waiting] = deque()
         self._later: list[tuple[float, int, Waiting]] = []
         self._pushed = 0
+        self.bytes = 0
+        """Of all their bodies."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -51,6 +55,7 @@ class Queue:
         if one.id in self._known:
             return
         self._known[one.id] = one
+        self.bytes += one.bytes
         behind = self._of.setdefault(one.subject, deque())
         behind.append(one)
         if len(behind) == 1:
@@ -84,6 +89,7 @@ class Queue:
         """It is sent, or given up, or not wanted any more: the next of its record can be sent."""
         if self._known.pop(one.id, None) is None:
             return
+        self.bytes -= one.bytes
         behind = self._of[one.subject]
         was_first = behind[0] is one
         behind.remove(one)

@@ -19,6 +19,7 @@ from workflow_service.deliveries.model import BODY_SHOWN_MAX
 from workflow_service.deliveries.store import Result
 from workflow_service.outbound.addresses import OutboundFailed
 from workflow_service.outbound.client import Outbound
+from workflow_service.outbound.resolving import Busy
 from workflow_service.webhooks import signing
 
 TIMEOUT_S: Final = 10.0
@@ -45,7 +46,7 @@ class Receiver:
 async def attempt(
     outbound: Outbound, receiver: Receiver, delivery_id: str, tries: int, body: bytes
 ) -> Result:
-    """Send a delivery once. Every failure is a result."""
+    """Send a delivery once. Every failure is a result, but for `Busy`: nothing was tried."""
     at, began = datetime.now(UTC), time.perf_counter()
     status, error, answer = None, None, None
     headers: dict[str, str] = {str(hdrs.CONTENT_TYPE): JSON}
@@ -63,6 +64,8 @@ async def attempt(
                 answer_bytes_max=BODY_SHOWN_MAX,
             ) as got:
                 status, answer = got.status, got.body
+        except Busy:
+            raise
         except OutboundFailed as failure:
             error = str(failure)
         except Exception:

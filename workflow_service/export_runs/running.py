@@ -27,6 +27,7 @@ from workflow_service.export_runs import commands, store
 from workflow_service.export_runs.exporting import Interrupted, export
 from workflow_service.export_runs.model import Claim, Done
 from workflow_service.leases import Lost
+from workflow_service.outbound.resolving import TENANT
 
 RUNS_AT_ONCE: Final = 4
 """Of one process."""
@@ -139,6 +140,7 @@ class Worker:
 
     async def _do(self, claim: Claim) -> None:
         """Do a run, and store what came of it."""
+        TENANT.set(claim.workspace_id)
         told = {"workspace_id": claim.workspace_id, "job_id": claim.job_id, "run_id": claim.run_id}
         began = asyncio.get_running_loop().time()
         try:

@@ -143,6 +143,7 @@ class Outbound:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+        await self.resolver.stop()
         await self._dns.close()
 
     async def resolve(self, host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:

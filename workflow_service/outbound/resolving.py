@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Sequence
+from contextvars import ContextVar
+from functools import partial
 from typing import Final, Protocol
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import AsyncResolver
 from cachetools import TTLCache
 
-from shared.errors import truncated
+from shared.errors import ServiceUnavailable, truncated
+from shared.process.waiting import ASKING, KeyedSemaphore
 from workflow_service.outbound.addresses import Allowed, Unresolved, literal
 
 LOOKUP_TIMEOUT_S: Final = 5.0
 REMEMBERED_S: Final = 10.0
 REMEMBERED_MAX: Final = 10_000
-LOOKUPS_MAX: Final = 200
-"""At a time; what is more fails at once, as if the name server did not answer."""
+LOOKUPS_OF_TENANT: Final = 16
+"""At a time; what is more waits."""
+LOOKUPS_MAX: Final = 1_000
+"""At a time, of all; half of them are for tenants that have none."""
+
+TENANT: Final[ContextVar[str]] = ContextVar("outbound_tenant", default="")
+"""For whom this task sends, where it is not a request that does: a workspace."""
 
 _LOCAL: Final = "localhost"
+
+
+class Busy(Unresolved):
+    """So many names are being looked up that this one was not: nothing is known about the host."""
 
 
 class Lookup(Protocol):
@@ -62,7 +75,9 @@ class CheckedResolver(AbstractResolver):
     def __init__(self, allowed: Allowed, lookup: Lookup) -> None:
         self._allowed = allowed
         self._lookup = lookup
-        self._running = 0
+        self._running: Counter[str] = Counter()
+        self._places = KeyedSemaphore(LOOKUPS_OF_TENANT, wait_s=LOOKUP_TIMEOUT_S)
+        self._asked: dict[tuple[str, str], asyncio.Task[Sequence[str]]] = {}
         self._failed: TTLCache[str, str] = TTLCache(REMEMBERED_MAX, REMEMBERED_S)
 
     async def resolve(
@@ -89,19 +104,58 @@ class CheckedResolver(AbstractResolver):
             return self._allowed.checked([str(address)], host)
         if host in self._failed:
             raise Unresolved(self._failed[host])
-        if self._running >= LOOKUPS_MAX:
-            raise Unresolved(f"Host '{truncated(host)}' cannot be resolved at the moment")
-        self._running += 1
+        tenant = _tenant()
+        asked = self._asked.get((tenant, host))
+        if asked is None:
+            asked = asyncio.create_task(self._found(tenant, host), name="look-up of a name")
+            self._asked[tenant, host] = asked
+            asked.add_done_callback(partial(self._ended, (tenant, host)))
+        # Who goes away does not stop it for the others.
+        return self._allowed.checked(await asyncio.shield(asked), host)
+
+    async def _found(self, tenant: str, host: str) -> Sequence[str]:
+        """One look-up for all that the tenant asks of a host at a time."""
+        busy = Busy(f"Host '{truncated(host)}' cannot be resolved at the moment")
+        try:
+            async with self._places.of(tenant):
+                total, own = self._running.total(), self._running[tenant]
+                if total >= LOOKUPS_MAX or (own and total >= LOOKUPS_MAX // 2):
+                    raise busy
+                self._running[tenant] += 1
+                try:
+                    return await self._looked_up(host)
+                finally:
+                    self._running[tenant] -= 1
+                    self._running += Counter()
+        except ServiceUnavailable:
+            raise busy from None
+
+    async def _looked_up(self, host: str) -> Sequence[str]:
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-                found = await self._lookup(host)
+                return await self._lookup(host)
         except (OSError, TimeoutError, UnicodeError):
             # Not remembered for long: the name may get an address. A dead one costs few questions.
             self._failed[host] = f"Host '{truncated(host)}' cannot be resolved"
             raise Unresolved(self._failed[host]) from None
-        finally:
-            self._running -= 1
-        return self._allowed.checked(found, host)
+
+    def _ended(self, key: tuple[str, str], asked: asyncio.Task[Sequence[str]]) -> None:
+        del self._asked[key]
+        if not asked.cancelled():
+            # Whoever asked may have gone away.
+            asked.exception()
+
+    async def stop(self) -> None:
+        """Give up what is asked."""
+        asked = [*self._asked.values()]
+        for one in asked:
+            one.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
 
     async def close(self) -> None:
         """Belongs to `Outbound`, not to a client that uses it."""
+
+
+def _tenant() -> str:
+    asking = ASKING.get()
+    return TENANT.get() or ("" if asking is None else asking.workspace_id)

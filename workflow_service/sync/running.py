@@ -32,6 +32,7 @@ from workflow_service.connectors.model import (
 )
 from workflow_service.leases import Lost
 from workflow_service.mapping.mapping import ChannelMapping, Source
+from workflow_service.outbound.resolving import TENANT
 from workflow_service.sync_runs import store
 from workflow_service.sync_runs.model import STEPS, Run, Step
 from workflow_service.sync_runs.pulling import pull_page
@@ -150,6 +151,7 @@ async def _claimed(app: web.Application, busy: Sequence[str]) -> Run | None:
 
 async def _held(app: web.Application, run: Run) -> None:
     """Work on one synchronisation, and hold it meanwhile."""
+    TENANT.set(run.workspace_id)
     db = app[DATABASE]
     work = asyncio.create_task(_worked(app, run))
     try:

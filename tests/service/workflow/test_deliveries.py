@@ -56,7 +56,8 @@ async def test_deliveries_that_wait_keep_no_old_ones_from_being_removed(service:
     removed = []
     while not removed or removed[-1] == store.REMOVED_AT_ONCE:
         async with service.database.acquire() as conn:
-            removed.append(await store.remove_old(conn, WORKSPACE, "wh-1"))
+            beyond = await store.too_many(conn, WORKSPACE, "wh-1")
+            removed.append(await store.remove_old(conn, WORKSPACE, "wh-1", beyond))
     assert removed == [1_000, 500]
     rows = await service.database.fetch("SELECT DISTINCT status FROM webhook_deliveries")
     assert [row["status"] for row in rows] == ["pending"]
@@ -80,3 +81,12 @@ async def test_who_has_taken_a_webhook_over_is_not_paused_for_its_former_owner(
         await webhooks.update(conn, taken_over)
         assert not await webhooks.pause(conn, webhook("wh-1"), "The user was deleted")
         assert await webhooks.pause(conn, taken_over, "The API key was deleted")
+
+
+async def test_a_page_that_was_read_before_a_change_is_not_taken(service: RunningService):
+    async with service.database.acquire() as conn:
+        await webhooks.insert(conn, webhook("wh-1"))
+        changed = replace(webhook("wh-1"), url="https://other.example/", version=2)
+        await webhooks.update(conn, changed)
+        assert not await webhooks.move(conn, webhook("wh-1"), 7)
+        assert await webhooks.move(conn, changed, 7)

@@ -13,9 +13,12 @@ import pytest
 from aiohttp import web
 
 from shared.errors import ValidationError
+from tests.kit.eventually import eventually
 from tests.kit.service import Services
+from workflow_service.outbound import resolving
 from workflow_service.outbound.addresses import Allowed, OutboundFailed, RefusedAddress, Unresolved
 from workflow_service.outbound.client import Outbound, TooSlow, Unreachable
+from workflow_service.outbound.resolving import TENANT, Busy
 
 PUBLIC = "192.31.196.1"
 
@@ -200,6 +203,63 @@ async def test_a_dead_name_is_asked_for_once_in_a_while():
         for _ in range(5):
             assert await outbound.check_url("http://gone.example/", "url")
     assert names.asked == ["gone.example"]
+
+
+class SlowNames(Names):
+    """Names whose server does not answer before it is told to, but for one."""
+
+    def __init__(self) -> None:
+        super().__init__([PUBLIC])
+        self.released = asyncio.Event()
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        self.asked.append(host)
+        if host.startswith("slow"):
+            await self.released.wait()
+        return [PUBLIC]
+
+
+def asks(outbound: Outbound, tenant: str, host: str) -> asyncio.Task[list[str]]:
+    async def ask() -> list[str]:
+        TENANT.set(tenant)
+        return await outbound.resolver.addresses(host)
+
+    return asyncio.create_task(ask())
+
+
+async def test_a_tenant_with_slow_names_leaves_look_ups_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(resolving, "LOOKUPS_MAX", 2 * resolving.LOOKUPS_OF_TENANT)
+    names = SlowNames()
+    async with opened("", names) as outbound:
+        slow = [asks(outbound, "ws-1", f"slow-{number}.example") for number in range(200)]
+        await eventually(lambda: len(names.asked) >= resolving.LOOKUPS_OF_TENANT)
+        for other in ("ws-2", "ws-3"):
+            assert await asks(outbound, other, "quick.example") == [PUBLIC]
+        assert len(names.asked) == resolving.LOOKUPS_OF_TENANT + 2
+        # Half of the look-ups are for who has none.
+        busy = asks(outbound, "ws-2", "slow.example")
+        await eventually(lambda: "slow.example" in names.asked)
+        with pytest.raises(Busy):
+            await asks(outbound, "ws-2", "quick.example")
+        assert await asks(outbound, "ws-3", "quick.example") == [PUBLIC]
+        names.released.set()
+        assert await busy == [PUBLIC]
+        found = await asyncio.gather(*slow, return_exceptions=True)
+        assert found == [[PUBLIC]] * len(slow), "what waits for its turn is asked as well"
+
+
+async def test_a_host_that_many_ask_for_is_looked_up_once_for_each_tenant():
+    names = SlowNames()
+    async with opened("", names) as outbound:
+        asked = [asks(outbound, "ws-1", "slow.example") for _ in range(100)]
+        other = asks(outbound, "ws-2", "slow.example")
+        await eventually(lambda: len(names.asked) == 2)
+        asked[0].cancel()
+        names.released.set()
+        assert await asyncio.gather(other, *asked[1:]) == [[PUBLIC]] * 100
+    assert len(names.asked) == 2
 
 
 @pytest.mark.parametrize(
