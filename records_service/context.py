@@ -47,6 +47,10 @@ class BaseContext:
         """What uses an object, for the refusal to delete it; None for a caller who may not read."""
         return by if self.identity.may_read else None
 
+    def told_of_records(self, by: str) -> str | None:
+        """As `told`, where it says which records there are: to those alone who may see them all."""
+        return self.told(by) if self.identity.unrestricted else None
+
     def check_version(self, title: str, resource_id: str, version: int) -> None:
         """Raise `PreconditionFailed` if `If-Match` names another version than the stored one.
 

@@ -24,7 +24,7 @@ from auth_service.roles import store
 from auth_service.source import SOURCE
 from shared.database import Conn, Database, sizes
 from shared.database.sizes import Bound
-from shared.errors import Conflict, PermissionDenied, ServiceUnavailable, truncated
+from shared.errors import Conflict, PermissionDenied, ServiceUnavailable, some_of, truncated
 from shared.events import Event, EventType
 from shared.http.versions import Versions, check_version
 from shared.identity import ADMIN_ROLE, Identity
@@ -168,6 +168,11 @@ async def delete(
                 version = await store.next_version(conn, actor.workspace_id, role_id)
                 role = await store.get(conn, actor.workspace_id, role_id)
                 check_version("Role", role.id, role.version, expected)
+                holders = await store.holders_of(conn, actor.workspace_id, role_id)
+                if holders:
+                    tells = actor.unrestricted and actor.may_read
+                    by = f"users have it ({some_of(holders)})" if tells else None
+                    raise Conflict.in_use("Role", role_id, by)
                 if not await store.delete(conn, actor.workspace_id, role_id, claims):
                     raise _StaleCheck
                 await outbox.stage(conn, role_event(EventType.ROLE_DELETED, role.at(version)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -12,6 +12,8 @@ from shared.database import Conn, Record, mapping_constraints
 from shared.database.listing import WHOLE, Narrowing, Piece, Position, read_piece
 from shared.errors import Conflict, NotFound
 from shared.identity import Flag
+
+HOLDERS_MAX: Final = 1_000
 
 
 async def next_version(conn: Conn, workspace_id: str, role_id: str) -> int:
@@ -91,6 +93,17 @@ async def delete(conn: Conn, workspace_id: str, role_id: str, claims: int) -> bo
             claims,
         )
     return tag != "DELETE 0"
+
+
+async def holders_of(conn: Conn, workspace_id: str, role_id: str) -> list[str]:
+    """The ids of the first users who have the role, at most `HOLDERS_MAX`."""
+    rows = await conn.fetch(
+        "SELECT id FROM users WHERE workspace_id = $1 AND role_id = $2 ORDER BY id LIMIT $3",
+        workspace_id,
+        role_id,
+        HOLDERS_MAX,
+    )
+    return [row["id"] for row in rows]
 
 
 async def get(conn: Conn, workspace_id: str, role_id: str) -> Role:

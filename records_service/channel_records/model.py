@@ -33,7 +33,7 @@ class ChannelNames(_Asked):
     """The names in a channel, to be looked up."""
 
     catalog_id: str | None = Field(default=None, alias="catalogId")
-    """Id of the catalog."""
+    """Id or alias of the catalog."""
     attributes: Attributes
     """Ids or aliases of attributes, in the order of the mappings."""
 

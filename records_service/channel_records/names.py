@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from records_service.attributes.model import Attribute
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
-from records_service.catalogs.categories.reading import check_catalog_visible
-from records_service.catalogs.model import CATALOG
+from records_service.catalogs.categories.reading import visible_catalog
 from records_service.channel_records.model import ChannelNames
 from records_service.context import Context
-from records_service.model_objects import store as model_objects
 from records_service.values.entries import scope_named
 from shared.errors import NotFound, ValidationError, Violation, truncated
 
@@ -22,6 +20,7 @@ class Named:
 
     blueprint: Blueprint
     schema_id: str | None
+    catalog_id: str | None
     scope: Mapping[str, str]
     attributes: Sequence[Attribute]
 
@@ -34,10 +33,9 @@ async def look_up(context: Context, asked: ChannelNames) -> Named:
     """
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
     schema_id = schema_named(blueprint, asked.schema_id)
-    if asked.catalog_id is not None:
-        check_catalog_visible(context, asked.catalog_id)
-        async with context.database.acquire() as conn:
-            await model_objects.get(conn, CATALOG, context.workspace_id, asked.catalog_id)
+    catalog_id = asked.catalog_id
+    if catalog_id is not None:
+        catalog_id = await visible_catalog(context, catalog_id)
     scope = scope_named(asked.scope, blueprint.dimensions, "/dimensionScope")
     by_alias = {each.alias: each for each in blueprint.attributes.values()}
     found = [blueprint.attributes.get(name) or by_alias.get(name) for name in asked.attributes]
@@ -48,7 +46,9 @@ async def look_up(context: Context, asked: ChannelNames) -> Named:
         for place, (name, attribute) in enumerate(zip(asked.attributes, found, strict=True))
         if attribute is None
     )
-    return Named(blueprint, schema_id, scope, [each for each in found if each is not None])
+    return Named(
+        blueprint, schema_id, catalog_id, scope, [each for each in found if each is not None]
+    )
 
 
 def schema_named(blueprint: Blueprint, name: str | None) -> str | None:

@@ -58,14 +58,14 @@ async def page(context: Context, asked: ChannelQuery) -> dict[str, Any]:
 async def _records(context: Context, asked: ChannelQuery, named: Named, conn: Conn) -> Part:
     """The next records; `last` is None at the end."""
     workspace_id, wanted = context.workspace_id, Filter(named.schema_id)
-    if asked.catalog_id is None:
+    if named.catalog_id is None:
         return await store.read_part(
             conn, workspace_id, wanted, asked.after, store.THE_END, rows_max=asked.limit
         )
     positions = await store.assigned_after(
         conn,
         workspace_id,
-        asked.catalog_id,
+        named.catalog_id,
         context.role,
         asked.after or BEGINNING,
         rows_max=asked.limit,

@@ -59,7 +59,7 @@ async def replace(context: Context, dimension_id: str, draft: DimensionDraft) ->
             await check_readable(conn, workspace_id, role, varying, pointer)
         used = await store.used_segment(conn, workspace_id, old.id, gone, searcher)
         if used is not None:
-            raise Conflict.in_use("Segment", used)
+            raise Conflict.in_use("Segment", used.found, context.told_of_records(used.by))
         return old, body, gone
 
     async with model_change(context.app, workspace_id, judge=judge) as conn:

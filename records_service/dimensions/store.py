@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from records_service.model_objects.search_store import Search
+from records_service.model_objects.search_store import Hit, Search
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.store import places_of_values
 from records_service.value_uses import store as value_uses
@@ -28,8 +28,8 @@ async def used_segment(
     dimension_id: str,
     segment_ids: Sequence[str],
     searcher: Searcher,
-) -> str | None:
-    """One of these segments that a stored value's scope names."""
+) -> Hit | None:
+    """One of these segments that a stored value's scope names, with who has the value."""
     if not segment_ids:
         return None
     attribute_ids = await varying(conn, workspace_id, dimension_id)

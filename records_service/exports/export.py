@@ -10,8 +10,7 @@ import orjson
 
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.blueprint.compiled_schema import CompiledSchema, compiled_schema
-from records_service.catalogs.categories.reading import check_catalog_visible
-from records_service.catalogs.model import CATALOG
+from records_service.catalogs.categories.reading import visible_catalog
 from records_service.context import Context
 from records_service.exports import store
 from records_service.exports.families import Families
@@ -29,7 +28,6 @@ from records_service.exports.rows import (
 from records_service.exports.store import Filter, Part
 from records_service.exports.walk import EXPORTS, Walk
 from records_service.exports.writers import TABLES, Writer, writer_of
-from records_service.model_objects import store as model_objects
 from records_service.records.relations import find_related
 from records_service.records.rendering import render
 from records_service.tabular.columns import CATEGORIES_COLUMN
@@ -76,8 +74,9 @@ class Asked:
 async def understand(context: Context, query: ExportQuery, asked_format: Format) -> Asked:
     """What is asked for; raises `NotFound` or `ValidationError`."""
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
+    catalog_id = None
     if query.catalog_id is not None:
-        await _check_catalog(context, query.catalog_id)
+        catalog_id = await visible_catalog(context, query.catalog_id)
     columns = query.columns
     if columns is Columns.PER_SCOPE and query.scope is not None:
         raise ValidationError.at(
@@ -106,15 +105,8 @@ async def understand(context: Context, query: ExportQuery, asked_format: Format)
         bom=query.bom,
         variants=query.variants,
         blueprint=blueprint,
-        catalog_id=query.catalog_id,
+        catalog_id=catalog_id,
     )
-
-
-async def _check_catalog(context: Context, catalog_id: str) -> None:
-    """Raise `NotFound` for a catalog that does not exist, or that the role may not view."""
-    check_catalog_visible(context, catalog_id)
-    async with context.database.acquire() as conn:
-        await model_objects.get(conn, CATALOG, context.workspace_id, catalog_id)
 
 
 class Export:

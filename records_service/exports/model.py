@@ -37,7 +37,7 @@ class ExportQuery(Shape):
     schema_id: str | None = Field(default=None, alias="schemaId")
     """Only records of this schema (id or alias)."""
     catalog_id: str | None = Field(default=None, alias="catalogId")
-    """Only records that are assigned to a category of this catalog, each once."""
+    """Only records that are assigned to a category of this catalog (id or alias), each once."""
     lifecycle_state_id: str | None = Field(default=None, alias="lifecycleStateId")
     """Only records in this lifecycle state (id or alias)."""
     scope: Annotated[str, Field(max_length=SCOPE_LENGTH_MAX)] | None = Field(

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from records_service.model_objects.converted_values import values_now
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
+from shared.errors import truncated
 
 ValueTable: TypeAlias = Literal["records", "variants"]
 VALUE_TABLES: Final[tuple[ValueTable, ...]] = ("records", "variants")
@@ -22,6 +23,12 @@ class Hit(NamedTuple):
     table: ValueTable
     id: str
     found: str
+
+    @property
+    def by(self) -> str:
+        """What uses it, for a refusal: the record or variant that was found, of perhaps many."""
+        kind = "record" if self.table == "records" else "variant"
+        return f"{kind} '{truncated(self.id)}' has it, and maybe others"
 
 
 @dataclass(frozen=True, slots=True)

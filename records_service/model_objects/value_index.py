@@ -11,6 +11,7 @@ from typing import Final, Protocol, TypeAlias
 
 from aiohttp import web
 
+from records_service.model_objects.search_store import Hit
 from shared.database import Conn
 
 Paths: TypeAlias = Mapping[str, Sequence[tuple[str, ...]]]
@@ -28,7 +29,7 @@ class ValueIndex(Protocol):
 
     async def chosen(
         self, conn: Conn, workspace_id: str, places: Paths, values: Collection[str]
-    ) -> str | None:
+    ) -> Hit | None:
         """One of these options, or of `true` and `false`, that a record has at one of the places.
 
         All attributes are ones that it `knows`.

@@ -76,7 +76,7 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
         conn: Conn,
     ) -> tuple[ModelObject, list[OptionValue], list[OptionValue]]:
         known, old, new, gone = await drafted(context, conn, list_id, draft)
-        await _check_unused(conn, workspace_id, list_id, gone, searcher)
+        await _check_unused(context, conn, list_id, gone, searcher)
         return known, old, new
 
     async def search(conn: Conn) -> None:
@@ -209,7 +209,7 @@ async def remove_value(context: Context, list_id: str, value_id: str) -> None:
         await value_store.get(conn, workspace_id, list_id, value_id)
         going = await value_store.branch(conn, workspace_id, list_id, value_id)
         await _check_may_go(conn, workspace_id, context.role, list_id, going)
-        await _check_unused(conn, workspace_id, list_id, going, searcher)
+        await _check_unused(context, conn, list_id, going, searcher)
         return old, going
 
     async with model_change(context.app, workspace_id, judge=judge) as conn:
@@ -270,8 +270,9 @@ async def _check_may_go(
 
 
 async def _check_unused(
-    conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str], searcher: Searcher
+    context: Context, conn: Conn, list_id: str, value_ids: Sequence[str], searcher: Searcher
 ) -> None:
+    workspace_id = context.workspace_id
     if value_ids and await usage_store.is_converted_to(conn, workspace_id, list_id):
         raise Conflict(
             f"Values are being converted to options of list '{truncated(list_id)}': none can be"
@@ -279,7 +280,7 @@ async def _check_unused(
         )
     used = await usage_store.used_value(conn, workspace_id, list_id, value_ids, searcher)
     if used is not None:
-        raise Conflict.in_use(VALUE_TITLE, used)
+        raise Conflict.in_use(VALUE_TITLE, used.found, context.told_of_records(used.by))
     guarding = await usage_store.guarding(conn, workspace_id, list_id, value_ids)
     if guarding is not None:
         value_id, alias = guarding

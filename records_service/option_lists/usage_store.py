@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from records_service.model_objects.search_store import Search
+from records_service.model_objects.search_store import Hit, Search
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.store import places_of_values
 from records_service.value_uses import store as value_uses
@@ -51,7 +51,7 @@ async def is_converted_to(conn: Conn, workspace_id: str, list_id: str) -> bool:
 
 async def used_value(
     conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str], searcher: Searcher
-) -> str | None:
+) -> Hit | None:
     """One of these values that a record has in an attribute, or a field of one, with this list."""
     if not value_ids:
         return None
@@ -89,7 +89,7 @@ async def used_value(
         """,
         ([each for each, _ in paths], [path for _, path in paths], list(value_ids)),
     )
-    return await searcher.first_found(conn, workspace_id, places, search)
+    return await searcher.first_hit(conn, workspace_id, places, search)
 
 
 async def guarding(

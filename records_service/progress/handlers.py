@@ -6,7 +6,7 @@ from functools import partial
 
 from aiohttp import web
 
-from records_service.context import base_context_of
+from records_service.context import BaseContext, base_context_of
 from records_service.lists import LISTS
 from records_service.progress import commands, store
 from records_service.progress.answers import PATH, shown
@@ -40,6 +40,7 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
     context = base_context_of(request)
     asked = read_query(request, JobFilter)
     place = place_of(context.workspace_id, request.path, asked, store.NEWEST_FIRST)
+    subject_id = await _subject(context, asked)
     found, part, total = await context.app[LISTS].read(
         context.database,
         context.workspace_id,
@@ -48,7 +49,7 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
             workspace_id=context.workspace_id,
             created_by=None if context.identity.unrestricted else context.identity.id,
             kinds=_kinds(asked),
-            subject_id=asked.attribute_id or asked.schema_id,
+            subject_id=subject_id,
             status=asked.status,
             place=place,
         ),
@@ -72,6 +73,16 @@ async def get_job(request: web.Request) -> web.StreamResponse:
     async with context.database.acquire() as conn:
         job = await commands.get(context, conn, request.match_info["id"])
     return json_response(shown(job, context.identity))
+
+
+async def _subject(context: BaseContext, asked: JobFilter) -> str | None:
+    """The id of the attribute or schema that the filter names; None for all jobs."""
+    table: store.SubjectTable = "attributes" if asked.attribute_id else "schemas"
+    name = asked.attribute_id or asked.schema_id
+    if not name:
+        return None
+    async with context.database.acquire() as conn:
+        return await store.subject_named(conn, context.workspace_id, table, name)
 
 
 def _kinds(asked: JobFilter) -> list[JobKind] | None:

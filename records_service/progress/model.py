@@ -122,9 +122,9 @@ class JobFilter(PageQuery):
     attribute_id: Annotated[str, Field(max_length=200)] | None = Field(
         default=None, alias="attributeId"
     )
-    """Only jobs about this attribute."""
+    """Only jobs about this attribute (id or alias)."""
     schema_id: Annotated[str, Field(max_length=200)] | None = Field(default=None, alias="schemaId")
-    """Only jobs about this schema."""
+    """Only jobs about this schema (id or alias)."""
     kind: Annotated[JobKind, Field(strict=False)] | None = None
     """Only jobs of this kind."""
     status: Annotated[JobStatus, Field(strict=False)] | None = None

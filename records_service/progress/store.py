@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from records_service.model_objects.search_store import ValueTable
 from records_service.progress.model import (
@@ -25,6 +25,7 @@ NEWEST_FIRST: Final[Order] = (
     Key("created_at", datetime, descending=True),
     Key("id", str, descending=True),
 )
+SubjectTable: TypeAlias = Literal["attributes", "schemas"]
 _COLUMNS: Final = """
     id, kind, subject_id, status, total, created, updated, unchanged, skipped, failed, samples,
     error, created_at, started_at, completed_at, created_by
@@ -48,6 +49,24 @@ async def insert(
             created_by,
             datetime.now(UTC),
         )
+
+
+async def subject_named(conn: Conn, workspace_id: str, table: SubjectTable, name: str) -> str:
+    """The id of the attribute or schema with this id or, failing that, alias; else the name itself.
+
+    A job may be about one that was deleted.
+    """
+    found: str | None = await conn.fetchval(
+        f"""
+        SELECT id FROM {table}
+         WHERE workspace_id = $1 AND (id = $2 OR alias = $2)
+         ORDER BY id = $2 DESC
+         LIMIT 1
+        """,  # noqa: S608 - one of two constants
+        workspace_id,
+        name,
+    )
+    return name if found is None else found
 
 
 async def delete_old(conn: Conn, workspace_id: str) -> None:

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Final
 
 from records_service.attributes import store as attributes
+from records_service.model_objects.search_store import Hit
 from records_service.model_objects.value_index import Paths
 from records_service.search_index.terms import BUCKETS, key_of, value_term
 from shared.database import Conn
@@ -15,7 +16,8 @@ from shared.database import Conn
 TERMS_AT_ONCE: Final = 500
 """In each bucket. The index is asked for each of them, whether it has it or not."""
 _IN_BUCKET: Final = (
-    "(SELECT terms FROM search_records WHERE workspace_id = $1 AND terms && ${}::bigint[] LIMIT 1)"
+    "(SELECT jsonb_build_array(record_id, terms) FROM search_records"
+    " WHERE workspace_id = $1 AND terms && ${}::bigint[] LIMIT 1)"
 )
 _IN_ANY_BUCKET: Final = ", ".join(map(_IN_BUCKET.format, range(2, BUCKETS + 2)))
 """Each is asked only if none before it has found anything."""
@@ -32,7 +34,7 @@ class InUse:
 
     async def chosen(
         self, conn: Conn, workspace_id: str, places: Paths, values: Collection[str]
-    ) -> str | None:
+    ) -> Hit | None:
         """As `ValueIndex`."""
         terms = (
             (value_term(workspace_id, attribute_id, path, value), value)
@@ -43,7 +45,8 @@ class InUse:
         while some := dict(islice(terms, TERMS_AT_ONCE)):
             found = await _first_term(conn, workspace_id, list(some))
             if found is not None:
-                return some[found]
+                term, record_id = found
+                return Hit("records", record_id, some[term])
         return None
 
     async def has_numbers(self, conn: Conn, workspace_id: str, attribute_id: str) -> bool:
@@ -60,8 +63,10 @@ class InUse:
         return found
 
 
-async def _first_term(conn: Conn, workspace_id: str, terms: Sequence[int]) -> int | None:
-    """One of these terms that a record has, as in the first bucket.
+async def _first_term(
+    conn: Conn, workspace_id: str, terms: Sequence[int]
+) -> tuple[int, str] | None:
+    """One of these terms that a record has, as in the first bucket, and the record.
 
     Bucket by bucket, and only until one is found: for a frequent term the index would first read
     a list of all records that have it.
@@ -69,15 +74,16 @@ async def _first_term(conn: Conn, workspace_id: str, terms: Sequence[int]) -> in
     in_buckets = [[term | bucket for term in terms] for bucket in range(BUCKETS)]
     scans = ("enable_seqscan", "enable_indexscan", "enable_indexonlyscan")
     async with _planned(conn, dict.fromkeys(scans, "off")):
-        found: list[int] | None = await conn.fetchval(
+        found: tuple[str, list[int]] | None = await conn.fetchval(
             f"SELECT coalesce({_IN_ANY_BUCKET})",
             workspace_id,
             *in_buckets,
         )
     if found is None:
         return None
+    record_id, held = found
     asked = set(terms)
-    return next(term & -BUCKETS for term in found if term & -BUCKETS in asked)
+    return next(term & -BUCKETS for term in held if term & -BUCKETS in asked), record_id
 
 
 @asynccontextmanager

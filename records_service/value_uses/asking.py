@@ -10,19 +10,19 @@ from __future__ import annotations
 from datetime import datetime
 
 from records_service.model_objects import search_store
-from records_service.model_objects.search_store import Search
+from records_service.model_objects.search_store import Hit, Search
 from records_service.model_objects.searching import Places, Searcher
 from records_service.value_uses import store
 from records_service.value_uses.model import Marks, Use
 from shared.database import Conn
 
 
-async def still_held(conn: Conn, workspace_id: str, marks: Marks, search: Search) -> str | None:
+async def still_held(conn: Conn, workspace_id: str, marks: Marks, search: Search) -> Hit | None:
     """What the search finds in the records and variants that the marks name."""
     for table, ids in marks.witnesses.items():
         hit = await search_store.search_these(conn, workspace_id, table, ids, search)
         if hit is not None:
-            return hit.found
+            return hit
     return None
 
 
@@ -36,8 +36,8 @@ async def first_used(
     *,
     dimension_id: str | None = None,
     since: datetime | None = None,
-) -> str | None:
-    """As `Searcher.first_found`, for a question that these marks are about.
+) -> Hit | None:
+    """As `Searcher.first_hit`, for a question that these marks are about.
 
     What is found is a segment of `dimension_id`, or an attribute. Whoever has it is asked first the
     next time.
@@ -56,4 +56,4 @@ async def first_used(
         )
         among = marks.attribute_ids[hit.table]
         await store.tell_holder(conn, workspace_id, use, among, hit.id)
-    return hit.found
+    return hit

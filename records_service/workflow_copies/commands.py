@@ -17,14 +17,26 @@ from shared.errors import Conflict
 
 
 async def retire(
-    db: Database, workspace_id: str, workflow_id: str, state_ids: Sequence[str], version: int
+    db: Database,
+    workspace_id: str,
+    workflow_id: str,
+    state_ids: Sequence[str],
+    version: int,
+    *,
+    tells: bool,
 ) -> None:
-    """Let no record enter these states, which `version` lacks; `Conflict` when one is in them."""
+    """Let no record enter these states, which `version` lacks; `Conflict` when one is in them.
+
+    `tells` is whether the caller may know which one: the message crosses to another service.
+    """
     async with db.transaction() as conn:
         await take_lock(conn, workspace_id)
         used = await store.state_in_use(conn, workspace_id, workflow_id, state_ids)
         if used is not None:
-            raise Conflict.in_use("State", used)
+            state_id, holder = used
+            message = Conflict.in_use("State", state_id).message
+            told = f"{message}: {holder}, and maybe others, are in it"
+            raise Conflict(told if tells else message)
         await store.retire(conn, workspace_id, workflow_id, state_ids, version)
 
 

@@ -78,6 +78,7 @@ async def retire_states(request: web.Request) -> web.StreamResponse:
         request.match_info["id"],
         asked.states,
         asked.version,
+        tells=identity.unrestricted and identity.may_read,
     )
     return no_content()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from records_service.workflow_copies.model import Retirement, WorkflowCopy
 from shared.database import Conn
-from shared.errors import NotFound
+from shared.errors import NotFound, truncated
 
 
 async def upsert(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> bool:
@@ -91,15 +91,15 @@ async def delete(conn: Conn, workspace_id: str, workflow_id: str, version: int) 
 
 async def state_in_use(
     conn: Conn, workspace_id: str, workflow_id: str, state_ids: Sequence[str]
-) -> str | None:
-    """One of these states that a record of a schema with this workflow is in.
+) -> tuple[str, str] | None:
+    """One of these states that a record of a schema with this workflow is in, and what is.
 
     As long as records are moved to a state, it counts as one that a record is in.
     """
-    state: str | None = await conn.fetchval(
+    found: list[str] | None = await conn.fetchval(
         """
         SELECT coalesce((
-            SELECT moved.state_id
+            SELECT ARRAY[moved.state_id, 'records of schema', s.id]
               FROM state_moves m
               JOIN schemas s ON s.workspace_id = m.workspace_id AND s.id = m.schema_id
              CROSS JOIN LATERAL jsonb_each_text(m.moves) AS moved (stored, state_id)
@@ -108,7 +108,7 @@ async def state_in_use(
                AND s.body->>'workflowId' = $2
              LIMIT 1
         ), (
-            SELECT r.state_id
+            SELECT ARRAY[r.state_id, 'record', r.id]
               FROM records r
               JOIN schemas s ON s.workspace_id = r.workspace_id AND s.id = r.schema_id
               LEFT JOIN state_moves m ON m.workspace_id = r.workspace_id AND m.schema_id = s.id
@@ -123,7 +123,10 @@ async def state_in_use(
         workflow_id,
         list(state_ids),
     )
-    return state
+    if found is None:
+        return None
+    state_id, kind, holder_id = found
+    return state_id, f"{kind} '{truncated(holder_id)}'"
 
 
 async def retire(

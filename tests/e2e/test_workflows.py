@@ -79,7 +79,10 @@ async def test_a_state_that_a_record_is_in_cannot_be_left_out(sigma: Workspace):
     await _move(sigma, record["id"], "review")
     fewer = lifecycle(("draft", "published"))
     assert (await sigma.admin.put("/workflows/wf-lifecycle", fewer)).outcome == error(
-        409, "CONFLICT", "State 'state-review' is in use and cannot be deleted"
+        409,
+        "CONFLICT",
+        f"State 'state-review' is in use and cannot be deleted: record '{record['id']}', and maybe"
+        " others, are in it",
     )
     # Nothing was retired by the attempt: others may still go there.
     other = await sigma.record("schema-apparel", {"name": "Coat"})

@@ -123,7 +123,7 @@ class ChannelDraft(_Body):
     schema_id: str | None = Field(default=None, alias="schemaId", examples=["schema-apparel"])
     """Only records of this schema (id or alias). A pull creates records of it."""
     catalog_id: str | None = Field(default=None, alias="catalogId", examples=[None])
-    """Only records that are assigned to a category of this catalog."""
+    """Only records that are assigned to a category of this catalog (id or alias)."""
     dimension_scope: DimensionScope = Field(default_factory=dict, alias="dimensionScope")
     """For which segments values are resolved, and in which they are written by a pull."""
     active: bool = True

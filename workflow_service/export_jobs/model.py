@@ -119,7 +119,7 @@ class ExportJobDraft(Shape):
     schemaId: Reference | None = None  # noqa: N815 - as in JSON
     """Only records of this schema (id or alias)."""
     catalogId: Reference | None = None  # noqa: N815 - as in JSON
-    """Only records that are assigned to a category of this catalog, each once."""
+    """Only records that are assigned to a category of this catalog (id or alias), each once."""
     dimensionScope: DimensionScope | None = None  # noqa: N815 - as in JSON
     """The scope in which values are resolved. Without one, csv has the default segments, and the
     other formats have whole records."""

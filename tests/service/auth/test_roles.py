@@ -282,6 +282,8 @@ async def test_a_role_that_a_user_holds_stays_also_when_the_user_is_disabled(aut
     await add_user(auth, "user-eva", "role-editor")
     in_use = error(409, "CONFLICT", "Role 'role-editor' is in use and cannot be deleted")
     assert (await admin.delete("/roles/role-editor")).outcome == in_use
+    told = await admin.delete("/roles/role-editor", headers={"Accept": "application/problem+json"})
+    assert told.body["errors"][0]["detail"].endswith(": users have it (user-eva)")
     await users.disable(auth.database, WS, "user-eva")
     assert (await admin.delete("/roles/role-editor")).outcome == in_use
     await users.set_role(auth.database, WS, "user-eva", ADMIN_ROLE)

@@ -88,6 +88,17 @@ async def test_an_option_in_use_stays_and_an_unused_one_goes(
             assert answer.status == 204, name
         else:
             message = f"Option value 'val-{name}' is in use and cannot be deleted"
+            told = await catalogue.admin.delete(
+                f"/option-lists/ol-colors/values/val-{name}",
+                headers={"Accept": "application/problem+json"},
+            )
+            (detail,) = [one["detail"] for one in told.body["errors"]]
+            if name == "varied":
+                assert detail == f"{message}: variant 'var-y' has it, and maybe others"
+            else:
+                assert detail.startswith(f"{message}: record 'ent-"), detail
+            SEARCHED.clear()
+            answer = await catalogue.admin.delete(f"/option-lists/ol-colors/values/val-{name}")
             assert answer.outcome == error(409, "CONFLICT", message), name
         if with_index:
             # Read is only what the index does not have.

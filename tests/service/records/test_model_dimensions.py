@@ -115,6 +115,11 @@ async def test_a_segment_that_values_use_stays(admin: Caller):
     smaller = dimension("language", "en")
     in_use = error(409, "CONFLICT", "Segment 'seg-da' is in use and cannot be deleted")
     assert (await admin.put("/dimensions/dim-language", smaller)).outcome == in_use
+    problem = {"Accept": "application/problem+json"}
+    told = await admin.put("/dimensions/dim-language", smaller, headers=problem)
+    assert told.body["errors"][0]["detail"].endswith(
+        f": record '{record['id']}' has it, and maybe others"
+    )
     (await admin.delete(f"/records/{record['id']}")).ok()
     assert (await admin.put("/dimensions/dim-language", smaller)).status == 200
     refused = await admin.post("/records", named("Skjorte", language="da"))

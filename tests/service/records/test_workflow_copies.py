@@ -100,9 +100,12 @@ async def reinstate(service, claimed):
 
 
 async def test_a_state_that_a_record_is_in_cannot_be_retired(admin):
-    (await create(admin)).ok()
+    record = (await create(admin)).ok()
     assert (await retire(admin, ["state-draft"], 2)).outcome == error(
-        409, "CONFLICT", "State 'state-draft' is in use and cannot be deleted"
+        409,
+        "CONFLICT",
+        f"State 'state-draft' is in use and cannot be deleted: record '{record['id']}', and maybe"
+        " others, are in it",
     )
     assert (await create(admin)).status == 201
 
