@@ -17,6 +17,7 @@ from tests.kit.service import RunningService
 from tests.kit.workspace import entries
 from workflow_service.dispatch import bounds
 from workflow_service.dispatch.dispatcher import DISPATCHER, Dispatcher
+from workflow_service.outbound import resolving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -138,6 +139,7 @@ async def test_a_replay_comes_behind_what_waits(
     receiver.answers = lambda got: 500 if got.about[1] == "ent-1" else 200
     await write(sigma, "ent-1", 3)
     await eventually(lambda: versions(receiver, "ent-1") == [1])
+    await eventually(lambda: waiting(sigma, 3))
     after = {"after": made["createdAt"]}
     (await sigma.admin.post("/webhooks/wh-1/replay", after)).ok()
     await write(sigma, "ent-1")
@@ -252,3 +254,20 @@ async def test_a_lost_database_during_attempts_loses_and_reorders_nothing(
         return {one["status"] for one in await listed(sigma)} == {"succeeded"}
 
     await eventually(all_noted)
+
+
+async def test_a_delivery_whose_host_could_not_be_looked_up_here_has_not_failed(
+    sigma: DirectWorkspace, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    await hook(sigma, receiver.url.replace("127.0.0.1", "localhost"))
+    monkeypatch.setattr(resolving, "LOOKUPS_MAX", 0)
+    await write(sigma, "ent-1", 2)
+    await eventually(lambda: waiting(sigma, 2))
+    await always(lambda: not receiver.received, during_s=0.3)
+    monkeypatch.undo()
+    await eventually(lambda: versions(receiver, "ent-1") == [1, 2])
+    await eventually(lambda: tried_once(sigma))
+
+
+async def tried_once(sigma: DirectWorkspace) -> bool:
+    return [len(one["attempts"]) for one in await listed(sigma, "?status=succeeded")] == [1, 1]

@@ -46,6 +46,7 @@ SPANNING: Final[Mapping[str, str]] = {
     "workflow_service/webhooks/store.py:page_of_all": _DISPATCH,
     "workflow_service/webhooks/store.py:paused": _METRIC,
     "workflow_service/leases.py:waiting": _DUE,
+    "workflow_service/sync_runs/store.py:wake_inactive": _DUE,
     "workflow_service/secrets/store.py:page": "after a change of keys, all secrets are sealed anew",
 }
 
