@@ -144,7 +144,7 @@ class PrivateRabbit(PrivateServer):
 
     @property
     def url(self) -> str:
-        """Of the virtual host that every broker begins with; see `add_vhost`."""
+        """Of the virtual host that every broker begins with; see `add_vhosts`."""
         return self.vhost_url("/")
 
     def vhost_url(self, name: str) -> str:
@@ -158,18 +158,13 @@ class PrivateRabbit(PrivateServer):
         said = sorted((self.folder / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)
         return said[-1] if said else self.folder / "output.log"
 
-    def add_vhost(self, name: str) -> str:
-        """A virtual host that the administrator may use, new or there already; its address."""
+    def add_vhosts(self, *names: str) -> list[str]:
+        """Virtual hosts that the administrator may use, new or there already; their addresses."""
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
         definitions = {
-            "vhosts": [{"name": name}],
+            "vhosts": [{"name": name} for name in names],
             "permissions": [
-                {
-                    "user": self.administrator,
-                    "vhost": name,
-                    "configure": ".*",
-                    "write": ".*",
-                    "read": ".*",
-                }
+                {"user": self.administrator, "vhost": name, **everything} for name in names
             ],
         }
         file = self._write(f"definitions-{secrets.token_hex(4)}.json", json.dumps(definitions))
@@ -177,7 +172,7 @@ class PrivateRabbit(PrivateServer):
             self.control("import_definitions", str(file))
         finally:
             file.unlink()
-        return self.vhost_url(name)
+        return [self.vhost_url(name) for name in names]
 
     def control(self, *command: str) -> str:
         """`rabbitmqctl <command>` on this node, and what it printed."""
