@@ -164,7 +164,7 @@ async def test_what_is_published_is_what_is_described(stack: Any):
             assert own == set(EventType)
             return True
 
-        await eventually(all_types, within_s=30)
+        await eventually(all_types, within_s=60)
     validators = {message["name"]: validator(key) for key, message in MESSAGES.items()}
     for event in heard:
         errors = validators[event["type"]].iter_errors(event)

@@ -137,7 +137,7 @@ async def test_a_broker_that_hangs_finds_everybody_again_when_it_comes_back(brea
                 assert queue.declaration_result.consumer_count == 1
         return True
 
-    await eventually(both_are_read, within_s=30)
+    await eventually(both_are_read, within_s=60)
     key = await sigma.api_key(["read"])
     (known,) = (await sigma.admin.get("/api-keys")).ok()
     before = await forgotten(breakable_stack)
@@ -147,7 +147,7 @@ async def test_a_broker_that_hangs_finds_everybody_again_when_it_comes_back(brea
     async def the_gateway_hears():
         return await forgotten(breakable_stack) > before
 
-    await eventually(the_gateway_hears, within_s=30)
+    await eventually(the_gateway_hears, within_s=60)
     for process in breakable_stack.processes:
         assert process.ready, process.name
 

@@ -28,13 +28,13 @@ async def test_an_import_ends_when_its_key_is_revoked(stack):
     async def is_running() -> bool:
         return await processed() > 0
 
-    await eventually(is_running, within_s=30)
+    await eventually(is_running, within_s=60)
     (await sigma.admin.delete(f"/api-keys/{made['id']}")).ok()
 
     async def has_failed() -> bool:
         return (await sigma.admin.get(address)).ok()["status"] == "failed"
 
-    await eventually(has_failed, within_s=30)
+    await eventually(has_failed, within_s=60)
     job = (await sigma.admin.get(address)).ok()
     assert job["error"] == "The API key with which the file was sent is not active any more"
     assert 0 < job["processed"] < ROWS

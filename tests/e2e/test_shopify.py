@@ -181,7 +181,7 @@ async def test_a_push_survives_the_death_of_its_process(
     (await sigma.admin.post("/channels", channel())).ok()
     shop.operations.may_run.clear()
     log_id = await begun(sigma.admin, "push")
-    await eventually(lambda: shop.asked["Bulk"] > 0, within_s=30)
+    await eventually(lambda: shop.asked["Bulk"] > 0, within_s=60)
     await stack.kill("workflow_service")
     await stack.start("workflow_service", SIGMA_SHOPIFY_URL=shop.url)
     shop.operations.may_run.set()

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25
 

@@ -158,7 +158,8 @@ class Services:
 
     async def serve(self, app: web.Application) -> str:
         """Serve any app on a free port until the test ends: a service that the test plays."""
-        runner = web.AppRunner(app, access_log=None)
+        # A handler that is still asleep has nobody to answer.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         self._exits.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, "127.0.0.1", 0)

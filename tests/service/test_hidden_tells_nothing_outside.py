@@ -109,7 +109,7 @@ class Outside:
             path = f"/channels/{channel}/sync-logs/{log['id']}"
             return bool((await caller.get(path)).ok()["status"] != "running")
 
-        await eventually(ended, within_s=30)
+        await eventually(ended, within_s=60)
 
     async def run(self, job: str) -> None:
         (await self.porter.post(f"/export-jobs/{job}/runs")).ok()
@@ -119,7 +119,7 @@ class Outside:
             assert [one["error"] for one in runs] == [None]
             return bool(runs[0]["status"] == "success")
 
-        await eventually(ended, within_s=30)
+        await eventually(ended, within_s=60)
 
     async def change(self) -> None:
         """Change what is hidden, what is not, and both."""
@@ -241,7 +241,7 @@ async def test_a_payload_has_nothing_hidden(outside: tuple[Outside, Outside]):
             third = any(b"Third" in one.body for one in got)
             return gone and third and got
 
-        got = await eventually(all_came, within_s=30)
+        got = await eventually(all_came, within_s=60)
         got.sort(key=lambda one: one.about[1:])
         payloads.append([masked(one.body.decode()) for one in got])
     assert payloads[0] == payloads[1]

@@ -117,7 +117,7 @@ class Exports:
             assert len(runs) == number, runs
             return None if runs[0]["status"] == "running" else runs[0]
 
-        run = await eventually(done, within_s=30)
+        run = await eventually(done, within_s=60)
         assert run is not None
         return run
 

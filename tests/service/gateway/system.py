@@ -172,7 +172,7 @@ def token(*, user: str = "user-1", issued_s_ago: float = 0, keys: str = TOKEN_KE
     return TokenKeys.parse(keys).sign(claims)
 
 
-async def raw(url: str, payload: bytes, *, half_close: bool = False, within_s: float = 5) -> bytes:
+async def raw(url: str, payload: bytes, *, half_close: bool = False, within_s: float = 30) -> bytes:
     """Send these bytes and read until the other side closes, or says no more for a while."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.identities import TTL_WITH_WATERMARKS_S
 from shared.events import Event, EventType
 from shared.messaging.connection import Bus
 from shared.messaging.publishing import Publisher
@@ -20,6 +21,8 @@ from tests.service.gateway.system import API_KEY, System, hash_of
 
 BAD_KEY = error(401, "UNAUTHORIZED", "Invalid API key")
 KEY_HASH = hash_of(API_KEY)
+SOON_S = TTL_WITH_WATERMARKS_S / 2
+"""By news, that is: on a quiet machine it takes a few milliseconds."""
 
 
 class News:
@@ -91,11 +94,11 @@ async def seconds_until_refused(system: System, *gateways: RunningService) -> fl
         answers = [await system.program(gateway).get("/records") for gateway in gateways]
         return all(answer.outcome == BAD_KEY for answer in answers)
 
-    await eventually(refused, within_s=5)
+    await eventually(refused)
     return time.monotonic() - began
 
 
-async def test_a_deactivated_key_is_refused_by_every_gateway_within_a_second(
+async def test_a_deactivated_key_is_refused_by_every_gateway_soon(
     system: System, news: News, amqp_url: str
 ):
     news.beat()
@@ -106,12 +109,10 @@ async def test_a_deactivated_key_is_refused_by_every_gateway_within_a_second(
     # Nobody has told them yet, and they are right to trust: the watermark says there is no news.
     assert (await system.program(first).get("/records")).status == 200
     await news.tell("auth.key.deactivated", keyId="apikey-all", version=2, keyHash=KEY_HASH)
-    assert await seconds_until_refused(system, first, second) < 1
+    assert await seconds_until_refused(system, first, second) < SOON_S
 
 
-async def test_a_changed_role_reaches_services_within_a_second(
-    system: System, news: News, amqp_url: str
-):
+async def test_a_changed_role_reaches_services_soon(system: System, news: News, amqp_url: str):
     news.beat()
     gateways = [await system.another(amqp_url=amqp_url) for _ in range(2)]
     for gateway in gateways:
@@ -126,8 +127,8 @@ async def test_a_changed_role_reaches_services_within_a_second(
         return all(system.identity_in(one).role_version == 4 for one in told)
 
     began = time.monotonic()
-    await eventually(changed, within_s=5)
-    assert time.monotonic() - began < 1
+    await eventually(changed)
+    assert time.monotonic() - began < SOON_S
 
 
 @pytest.mark.parametrize("how", ["cut", "hold"])

@@ -290,7 +290,7 @@ async def kill_in_turn(workers: list[Process], config: Config, db: Database) -> 
         async def goes_on(before: int = before) -> bool:
             return len(await positions(db)) > before + 20
 
-        await eventually(goes_on, within_s=30)
+        await eventually(goes_on, within_s=60)
         each.kill()
         await start(each, config)
 

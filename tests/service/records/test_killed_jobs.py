@@ -99,7 +99,7 @@ async def kill_in_a_slice(
         async with blocker.transaction():
             await blocker.execute(block)
             await start(workers[0], records)
-            await eventually(records.waits_for_a_lock, within_s=30)
+            await eventually(records.waits_for_a_lock, within_s=60)
             await start(workers[1], records)
             workers[0].kill()
         assert await db.fetchval(jobs, others) == 1
@@ -134,7 +134,7 @@ async def test_another_process_goes_on_when_one_is_killed_in_a_slice(
         slices = next(line for line in lines if line.startswith("sigma_job_slices_total{"))
         return 'sigma_jobs{kind="remove_values"} 0.0' in lines and not slices.endswith(" 0.0")
 
-    await eventually(lambda: asyncio.to_thread(has_measured), within_s=30)
+    await eventually(lambda: asyncio.to_thread(has_measured), within_s=60)
 
 
 async def test_another_process_moves_the_records_to_their_states_when_one_is_killed(

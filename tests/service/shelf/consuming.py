@@ -64,7 +64,7 @@ async def come_true(check: Callable[[], Awaitable[object]], expected: object) ->
         assert await check() == expected
         return True
 
-    await eventually(asked, within_s=20)
+    await eventually(asked, within_s=60)
 
 
 def outcome(queue: Queue, name: str) -> float:

@@ -48,7 +48,7 @@ async def test_a_service_starts_and_stops_without_a_broker(db: Database, queue: 
     app.cleanup_ctx.append(consume(queue, record))
     app.cleanup_ctx.append(subscribe("#", lambda _: None, on_up=lambda: None, on_down=lambda: None))
     runner = web.AppRunner(app)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await runner.setup()
         assert not app[BUS].is_up
         await runner.cleanup()

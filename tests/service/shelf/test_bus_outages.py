@@ -136,7 +136,7 @@ async def test_a_broker_that_hangs_is_found_again_by_all_who_wait_for_it(
         wire.hold()
         runner = web.AppRunner(app)
         await runner.setup()
-        await eventually(lambda: not breakable.is_up, within_s=20)
+        await eventually(lambda: not breakable.is_up, within_s=60)
         wire.mend()
         await eventually(lambda: ups)
         await publish(bus, news(queue))

@@ -164,9 +164,9 @@ async def test_a_leader_that_hangs_is_replaced_and_publishes_nothing_more_when_i
         stderr=log,
     )
     try:
-        await eventually(lambda: process_state(frozen.pid) == "T", within_s=30)
+        await eventually(lambda: process_state(frozen.pid) == "T", within_s=60)
         async with relaying(db, bus, lease_s=1) as heir:
-            await eventually(lambda: heir.leads, within_s=30)
+            await eventually(lambda: heir.leads, within_s=60)
             await eventually(lambda: _is(unsent(db), 0))
             async with db.transaction() as conn:
                 await outbox.stage(conn, *(news(queue, "ent-1", n) for n in range(6, 9)))
@@ -174,7 +174,7 @@ async def test_a_leader_that_hangs_is_replaced_and_publishes_nothing_more_when_i
             await eventually(lambda: _is(unsent(db), 0))
             frozen.send_signal(signal.SIGCONT)
             await eventually(
-                lambda: "session_interrupted" in Path(log.name).read_text(), within_s=30
+                lambda: "session_interrupted" in Path(log.name).read_text(), within_s=60
             )
             assert heir.leads
             assert await waiting(bus, queue) == 2 + 8
@@ -249,7 +249,7 @@ async def test_a_broker_that_is_away_costs_no_event(db: Database, queue: Queue, 
                 relay.committed.set()
             assert await unsent(db) >= 180
             wire.mend()
-            await eventually(lambda: len(seen) >= 200, within_s=20)
+            await eventually(lambda: len(seen) >= 200, within_s=60)
             await eventually(lambda: _is(unsent(db), 0))
         await bus.stop()
     assert sorted(event.version for event in seen) == list(range(1, 201))
@@ -302,7 +302,7 @@ async def test_a_broker_that_hangs_costs_no_event(
             async with db.transaction() as conn:
                 await outbox.stage(conn, *(news(queue, "ent-1", n) for n in range(1, 6)))
             relay.committed.set()
-            await eventually(lambda: not bus.is_up, within_s=20)
+            await eventually(lambda: not bus.is_up, within_s=60)
             wire.mend()
             async with consuming(db, bus, queue) as seen:
                 await eventually(lambda: len(seen) == 5)
@@ -352,7 +352,7 @@ async def test_a_broker_that_is_restarted_has_forgotten_nothing(db: Database, ow
         relay.committed.set()
         await asyncio.to_thread(broker.start)
         async with consuming(db, bus, own) as seen:
-            await eventually(lambda: len(seen) >= 200, within_s=30)
+            await eventually(lambda: len(seen) >= 200, within_s=60)
     await bus.stop()
     assert sorted(event.version for event in seen) == list(range(200))
 

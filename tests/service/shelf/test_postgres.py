@@ -129,7 +129,7 @@ async def test_a_deadline_caught_inside_the_block_leaves_a_clean_connection(data
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await conn.execute("SELECT pg_sleep(30)")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(25):
         assert await db.fetchval("SELECT 1") == 1
     await db.close()
 
@@ -147,20 +147,20 @@ async def test_more_than_the_pool_holds_wait_and_then_are_told_to_come_back(data
 
 
 async def test_no_more_connections_are_opened_than_allowed(database_url: str):
-    db = Database(database_url, connections_max=3, acquire_wait_s=10)
+    db = Database(database_url, connections_max=3, acquire_wait_s=30)
     await asyncio.gather(*(db.execute("SELECT pg_sleep(0.01)") for _ in range(60)))
     assert db.connections == {"lent": 0, "idle": 3, "waiting": 0}
     await db.close()
 
 
 async def test_a_waiter_that_gives_up_in_the_moment_it_is_served_passes_it_on(database_url: str):
-    db = Database(database_url, connections_max=1, acquire_wait_s=10)
+    db = Database(database_url, connections_max=1, acquire_wait_s=30)
     async with db.acquire():
         impatient = asyncio.create_task(db.fetchval("SELECT 1"))
         patient = asyncio.create_task(db.fetchval("SELECT 2"))
         await eventually(lambda: db.connections["waiting"] == 2)
     impatient.cancel()  # Its future has been given the connection, but it has not run since.
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         assert await patient == 2
     await db.close()
 
@@ -214,7 +214,7 @@ async def test_a_database_that_falls_silent_is_a_503_in_bounded_time(database_ur
         await db.fetchval("SELECT 1")
         wire.hold()
         with pytest.raises(ServiceUnavailable):
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(30):
                 await db.fetchval("SELECT 1")
         wire.mend()
         assert await db.fetchval("SELECT 1") == 1

@@ -85,6 +85,8 @@ def identities(auth: AuthService, clock: Clock) -> Identities:
         IdentitySigner.parse(SIGNING_KEY),
         clock,
         lambda: EPOCH + timedelta(seconds=clock.now),
+        # Nobody gives up on a busy machine.
+        wait_s=60,
     )
 
 

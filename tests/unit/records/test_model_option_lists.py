@@ -66,9 +66,9 @@ def test_a_circle_is_told_once():
 
 def test_ten_thousand_values_in_one_line_are_checked_at_once():
     line = [value(str(n), f"val-{n - 1}" if n else None) for n in range(10_000)]
-    began = time.perf_counter()
+    began = time.process_time()
     check_values(line[::-1], hierarchical=True)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_value_without_place_comes_after_the_one_before_it():
