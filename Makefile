@@ -7,7 +7,7 @@ PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check images images-check kubernetes-check kubernetes-run format load bench rolling faults openapi graph schema events \
+.PHONY: help run test check images images-check kubernetes-check kubernetes-run format load bench rolling faults failover openapi graph schema events \
 	migrate clean lock environment environment-dev environment-kubernetes
 
 help: ## list the commands
@@ -63,6 +63,11 @@ faults: environment-dev ## break everything while clients write; nothing may be 
 	@$(VENV) -m deploy.local.binaries
 	@$(VENV) -m deploy.local.binaries iptables || true
 	@$(VENV) -m tests.faults $(ARGS)
+
+failover: environment-dev ## lose the servers that lead while clients write (ARGS="kill-primary", ARGS=--planted)
+	@$(VENV) -m deploy.local.binaries
+	@$(VENV) -m deploy.local.binaries iptables || true
+	@$(VENV) -m tests.failover $(ARGS)
 
 openapi: environment-dev ## write gateway/openapi.json and the page of errors
 	@$(VENV) -m deploy.openapi

@@ -1,6 +1,7 @@
 """PostgreSQL: the pool of a process, migrations, and limits on what a workspace may store.
 
 pool             the connections of a process, lent for a statement or a transaction
+addresses        several servers in one address, of which one takes writes
 connection       one connection: its settings, its time limits, JSON
 constraints      what a failed statement means to the caller
 request_transactions  one transaction for all that a request does
@@ -20,6 +21,7 @@ from shared.database.connection import (
     Record,
     connect,
     fetch_planned,
+    is_read_only,
     speak_json,
     to_json,
 )
@@ -38,6 +40,7 @@ __all__ = [
     "Record",
     "connect",
     "fetch_planned",
+    "is_read_only",
     "is_unavailable",
     "lent",
     "mapping_constraints",

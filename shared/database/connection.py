@@ -9,6 +9,7 @@ import asyncpg
 import orjson
 import structlog
 
+from shared.database.addresses import candidates, first_to_open
 from shared.errors import ServiceUnavailable
 from shared.process.offload import LARGE_BYTES, Large
 
@@ -26,6 +27,8 @@ else:
 CONNECT_TIMEOUT_S = 5.0
 IDLE_IN_TRANSACTION_TIMEOUT_S = 15.0
 STATEMENTS_CACHED = 512
+CLOSE_IDLE_S = 1.0
+CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
 _JSONB_VERSION = b"\x01"
 
@@ -36,11 +39,30 @@ class PooledConnection(_Connection):
     If the connection breaks, they show whether anything may have been written.
     """
 
-    __slots__ = ("sent",)
+    __slots__ = ("began_read_only", "sent")
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.sent: list[str] = []
+        self.began_read_only = is_read_only(self)
+
+    def was_demoted(self, error: BaseException | None) -> bool:
+        """Whether the server took writes when this was opened, and does so no more."""
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            return True
+        return not (self.is_closed() or self.began_read_only) and is_read_only(self)
+
+    def is_unclear(self) -> bool:
+        """Whether a transaction is open, or a cancelled statement has not ended yet."""
+        # asyncpg has no public API for the second; its own pool checks it in the same way.
+        return self.is_in_transaction() or self._protocol._is_cancelling()  # type: ignore[attr-defined]  # noqa: SLF001
+
+    async def end_in_order(self) -> None:
+        """Close it, within a second."""
+        try:
+            await self.close(timeout=CLOSE_IDLE_S)
+        except CONNECT_ERRORS:
+            self.terminate()
 
     # Each method records the statement and delegates; a coroutine of its own would cost time.
 
@@ -89,10 +111,14 @@ async def connect(
     client_timeout_s: float | None = None,
     kind: type[Conn] = asyncpg.Connection,
 ) -> Conn:
-    """One connection that speaks JSON; `ServiceUnavailable` when PostgreSQL cannot be reached."""
-    try:
+    """One connection that speaks JSON; `ServiceUnavailable` when PostgreSQL cannot be reached.
+
+    Of several servers in the address it is to the one that takes writes.
+    """
+
+    async def open_one(one_url: str) -> Conn:
         conn: Conn = await asyncpg.connect(
-            url,
+            one_url,
             connection_class=kind,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=client_timeout_s,
@@ -110,10 +136,25 @@ async def connect(
             },
         )
         await speak_json(conn)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        return conn
+
+    try:
+        return await first_to_open(candidates(url), open_one, kind.terminate)
+    except (*CONNECT_ERRORS, asyncpg.TargetServerAttributeNotMatched) as error:
         log.warning("postgres_unreachable", error=repr(error))
         raise ServiceUnavailable from error
-    return conn
+
+
+def is_read_only(conn: Conn) -> bool:
+    """Whether the server has said that it takes no writes: a standby, or one made read-only.
+
+    PostgreSQL tells a session of a change with the answer to its next statement.
+    """
+    settings = conn.get_settings()
+    return "on" in (
+        getattr(settings, "default_transaction_read_only", "off"),
+        getattr(settings, "in_hot_standby", "off"),
+    )
 
 
 async def fetch_planned(conn: Conn, query: str, *arguments: Any) -> list[Record]:

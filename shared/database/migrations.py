@@ -60,6 +60,7 @@ from psycopg.errors import LockNotAvailable, UndefinedTable
 from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 
+from shared.database.addresses import for_libpq
 from shared.database.connection import CONNECT_TIMEOUT_S
 from shared.database.schema_version import APPLIED, applied_from, table_of, wrong_owner
 from shared.process import config
@@ -231,7 +232,7 @@ def _connected(service: str, database_url: str, say: Say, wait_s: float) -> Driv
     while True:
         try:
             return psycopg.connect(
-                database_url,
+                for_libpq(database_url),
                 application_name=f"{service} migrations",
                 connect_timeout=int(CONNECT_TIMEOUT_S),
             )

@@ -34,6 +34,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final
+from weakref import WeakSet
 
 import asyncpg
 import structlog
@@ -57,7 +58,6 @@ SILENCE_S = 2.0
 CLIENT_TIMEOUT_S = STATEMENT_TIMEOUT_S + SILENCE_S
 RESET_TIMEOUT_S = 2.0
 CLOSE_WAIT_S = 2.0
-CLOSE_IDLE_S = 1.0
 
 POOL_WAIT = Histogram(
     "sigma_postgres_pool_wait_seconds",
@@ -98,6 +98,7 @@ class Database:
         self._open = 0
         self._closed = False
         self._resets: set[asyncio.Task[None]] = set()
+        self._apart: WeakSet[Conn] = WeakSet()
         self.migrated: Final = migrated or asyncio.Event()
         """Whether it has the tables that this code needs; background work waits for it. A second
         pool to the same database is given that of the first."""
@@ -154,7 +155,7 @@ class Database:
 
         For what belongs to a session: the relay's advisory lock, a listener.
         """
-        return await connect(
+        conn = await connect(
             self.url,
             {
                 "application_name": self._application_name,
@@ -163,6 +164,8 @@ class Database:
             },
             client_timeout_s=CLIENT_TIMEOUT_S,
         )
+        self._apart.add(conn)
+        return conn
 
     async def close(self) -> None:
         """Refuse new work, let what runs finish for a while, then end it."""
@@ -177,7 +180,7 @@ class Database:
         idle = tuple(self._idle)
         self._idle.clear()
         # At once: a server that hangs takes the whole second of each.
-        await asyncio.gather(*map(_end, idle))
+        await asyncio.gather(*(conn.end_in_order() for conn in idle))
 
     @property
     def connections(self) -> Mapping[str, int]:
@@ -209,11 +212,11 @@ class Database:
 
     def give_back(self, conn: PooledConnection, error: BaseException | None = None) -> None:
         """Return a connection to the pool; reset it if it may not be clean."""
-        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        if conn not in self._outdated and conn.was_demoted(error):
             self._leave_server()
         if conn.is_closed() or conn in self._outdated:
             self._end(conn)
-        elif _is_unclear(conn):
+        elif conn.is_unclear():
             reset = asyncio.get_running_loop().create_task(self._reset(conn))
             self._resets.add(reset)
             reset.add_done_callback(self._resets.discard)
@@ -221,11 +224,17 @@ class Database:
             self._assign(conn)
 
     def _leave_server(self) -> None:
-        """The server has become a standby: end all connections to it, those in use at their end.
+        """The server takes no more writes: end all connections to it, those in use at their end.
 
-        Without this, each of them would refuse one more write. New ones find the new primary.
+        Without this, each of them would refuse one more write, and one that only reads would read
+        what is old for ever; so would the connections apart, which may hold the lock of a leader
+        whom the new primary knows nothing of. New ones find the new primary.
         """
+        log.warning("postgres_demoted", connections=self._open)
         self._outdated |= self._lent
+        for apart in tuple(self._apart):
+            apart.terminate()
+        self._apart.clear()
         while self._idle:
             self._idle.pop().terminate()
             self._open -= 1
@@ -385,16 +394,3 @@ def postgres(
 
 def _counted(database: Database, state: str) -> Callable[[], float]:
     return lambda: database.connections[state]
-
-
-async def _end(conn: PooledConnection) -> None:
-    try:
-        await conn.close(timeout=CLOSE_IDLE_S)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-        conn.terminate()
-
-
-def _is_unclear(conn: Conn) -> bool:
-    """Whether a transaction is open, or a cancelled statement has not ended yet."""
-    # asyncpg has no public API for the second; its own pool checks it in the same way.
-    return conn.is_in_transaction() or conn._protocol._is_cancelling()  # type: ignore[attr-defined]  # noqa: SLF001

@@ -32,7 +32,7 @@ from aio_pika.abc import AbstractConnection
 from aiohttp import web
 from prometheus_client import Counter
 
-from shared.database import DATABASE, Conn, Database, Record, is_unavailable
+from shared.database import DATABASE, Conn, Database, Record, is_read_only, is_unavailable
 from shared.errors import ServiceUnavailable
 from shared.events import Event
 from shared.messaging import outbox_reading, topology
@@ -228,6 +228,9 @@ class Relay:
             stopping = self._stopping
             read_at, read_at_s = datetime.now(UTC), time.monotonic()
             rows, more = await outbox_reading.read(conn, self._publishable)
+            if is_read_only(conn):
+                # The outbox of a demoted primary stays empty, whatever the new one commits.
+                raise ServiceUnavailable
             self._renewed_at_s = read_at_s
             if rows:
                 await self._publish(conn, publisher, rows)

@@ -21,10 +21,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from shared.errors import truncated
 from shared.identity import GATEWAY, IdentitySigner, IdentityVerifier, public_key_of
+from shared.process.hosts import each_host
 from shared.process.secret_files import SUFFIX, FromFile, SecretFiles, Unusable, file_variables
 
 PREFIX = "SIGMA_"
 _NAME_LOOKED_AT: Final = 100
+_TARGET: Final = "target_session_attrs"
+_TARGETS: Final = ("read-write", "primary")
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -74,16 +77,18 @@ def _is_database_url(secret: SecretStr) -> SecretStr:
 
 def _check_url(secret: SecretStr, schemes: tuple[str, ...], form: str) -> None:
     try:
-        url = urlsplit(secret.get_secret_value())
+        urls = [urlsplit(one) for one in each_host(secret.get_secret_value())]
         # A database may be named by a socket's folder in the query, and then has no host.
-        reachable = url.hostname or url.query
-        _ = url.port
-        sslmode = dict(parse_qsl(url.query)).get("sslmode", _SSL_MODES[0])
+        reachable = all(url.hostname or (url.query and len(urls) == 1) for url in urls)
+        _ = [url.port for url in urls]
+        query = dict(parse_qsl(urls[0].query))
     except ValueError:
         raise ValueError(f"expected an address such as {form}") from None
-    if sslmode not in _SSL_MODES:
+    if query.get("sslmode", _SSL_MODES[0]) not in _SSL_MODES:
         raise ValueError(f"expected sslmode to be one of {', '.join(_SSL_MODES)}")
-    if url.scheme not in schemes or not reachable:
+    if query.get(_TARGET, _TARGETS[0]) not in _TARGETS:
+        raise ValueError(f"expected {_TARGET} to be {' or '.join(_TARGETS)}")
+    if urls[0].scheme not in schemes or not reachable:
         raise ValueError(f"expected an address such as {form}")
 
 

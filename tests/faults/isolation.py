@@ -34,12 +34,12 @@ def why_not() -> str:
     return f"not installed: {', '.join(missing)}" if missing else ""
 
 
-def enter(arguments: Sequence[str]) -> None:
+def enter(module: str, arguments: Sequence[str]) -> None:
     """Start this program again in a network of its own, unless it is there or cannot be."""
     if INSIDE in os.environ or why_not():
         return
     os.environ[INSIDE] = "1"
-    command = ["unshare", "--net", sys.executable, "-m", "tests.faults", *arguments]
+    command = ["unshare", "--net", sys.executable, "-m", module, *arguments]
     os.execvp(command[0], command)
 
 
@@ -70,6 +70,19 @@ async def cut(service: str, port: int) -> AsyncIterator[None]:
         ["-s", address, "-p", "tcp", "--sport", str(port), "-j", "DROP"],
         ["-d", address, "-p", "tcp", "--dport", str(port), "-j", "DROP"],
     )
+    async with _dropping(rules):
+        yield
+
+
+@asynccontextmanager
+async def cut_off(address: str) -> AsyncIterator[None]:
+    """Drop every packet from and to a server that has this address alone."""
+    async with _dropping((["-s", address, "-j", "DROP"], ["-d", address, "-j", "DROP"])):
+        yield
+
+
+@asynccontextmanager
+async def _dropping(rules: Sequence[Sequence[str]]) -> AsyncIterator[None]:
     try:
         for rule in rules:
             await _iptables("-I", rule)

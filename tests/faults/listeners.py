@@ -10,12 +10,14 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import cycle
 from typing import Any, Final
 
 import aio_pika
 import aiohttp
 from aio_pika.exceptions import AMQPError
 
+from shared.process.hosts import each_host
 from tests.faults.history import Change, tokens_of
 from tests.kit.sigma import Caller
 
@@ -36,6 +38,8 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[Change] = []
         self.tokens: set[str] = set()
+        self.heard_s: list[float] = []
+        """When each of them came, by the clock of the loop."""
         self._task: asyncio.Task[None] | None = None
 
     def take(self, event: dict[str, Any]) -> None:
@@ -45,6 +49,7 @@ class Ear:
             tokens = tokens_of(data["changes"])
             self.heard.append(Change(data["entityId"], data["version"], tokens, event["id"]))
             self.tokens.update(tokens)
+            self.heard_s.append(asyncio.get_running_loop().time())
 
     async def start(self) -> None:
         """It hears of everything that is written after this."""
@@ -72,12 +77,13 @@ class BusEar(Ear):
 
     def __init__(self, amqp_url: str, workspace_id: str) -> None:
         super().__init__()
-        self._url = amqp_url
+        self._urls = cycle(each_host(amqp_url))
+        """Whoever has lost one node of a cluster asks the next."""
         self._workspace_id = workspace_id
         self._queue = f"faults.{workspace_id}"
 
     async def start(self) -> None:
-        async with await aio_pika.connect(self._url) as connection:
+        async with await aio_pika.connect(next(self._urls)) as connection:
             await self._declared(await connection.channel())
         self.listen(self._read)
 
@@ -85,7 +91,7 @@ class BusEar(Ear):
         """Delete the queue, too."""
         await super().close()
         with suppress(AMQPError, OSError, TimeoutError):
-            async with await aio_pika.connect(self._url, timeout=10) as connection:
+            async with await aio_pika.connect(next(self._urls), timeout=10) as connection:
                 channel = await connection.channel()
                 await channel.queue_delete(self._queue, timeout=10)
 
@@ -98,7 +104,7 @@ class BusEar(Ear):
         return queue
 
     async def _read(self) -> None:
-        connection = await aio_pika.connect(self._url, heartbeat=HEARTBEAT_S, timeout=10)
+        connection = await aio_pika.connect(next(self._urls), heartbeat=HEARTBEAT_S, timeout=10)
         async with connection:
             channel = await connection.channel(publisher_confirms=False)
             await channel.set_qos(prefetch_count=200)

@@ -12,7 +12,7 @@ from tests.kit.servers import ROOT
 NAME = "rolling-restart"
 
 
-def roll(say: Callable[[str], None], *, planted: bool) -> bool:
+def roll(say: Callable[[str], None], planted: bool) -> bool:
     """Whether nobody noticed; with the bug, that a process stops without draining, somebody must.
 
     The bug is a setting, not a patch: it turns off all that a draining process does.

@@ -9,7 +9,7 @@ async with Scene(stack, folder, "kill-broker", clients=16) as scene:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -54,6 +54,20 @@ class Limits:
 
     writes_s: float
     events_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """For how long at most no write is acknowledged at all, and no event is heard on the bus."""
+
+    writes_s: float
+    events_s: float
+
+
+def longest_gap(times: Sequence[float], since_s: float, until_s: float) -> float:
+    """The longest pause between two of these moments, of those between the two limits."""
+    within = [since_s, *(moment for moment in times if since_s < moment < until_s), until_s]
+    return max(later - earlier for earlier, later in pairwise(within))
 
 
 class Scene:
@@ -131,15 +145,30 @@ class Scene:
         healed_s = loop.time()
         with suppress(AssertionError):
             await eventually(lambda: self.writers.all_served_since(healed_s), self._patience_s)
-        self._took(f"{what}: writes", loop.time() - healed_s, limits.writes_s)
+        self.took(f"{what}: writes", loop.time() - healed_s, limits.writes_s)
         told = {w.token for w in self.writers.writes if w.outcome is Outcome.ACKNOWLEDGED}
         with suppress(AssertionError):
             await eventually(
                 lambda: all(told <= ear.tokens for ear in self.ears.values()), self._patience_s
             )
-        self._took(f"{what}: events", loop.time() - healed_s, limits.events_s)
+        self.took(f"{what}: events", loop.time() - healed_s, limits.events_s)
 
-    def _took(self, what: str, seconds: float, seconds_max: float) -> None:
+    def interrupted(self, what: str, since_s: float, most: Gaps, *, excused_s: float = 0.0) -> None:
+        """Note the longest time since then without an acknowledgement, and without an event.
+
+        `excused_s` is what the servers themselves needed, such as the promotion of a standby.
+        """
+        now_s = asyncio.get_running_loop().time()
+        bus = self.ears["bus"].heard_s
+        for name, times, seconds_max in (
+            ("no write acknowledged", self.writers.acknowledged_s, most.writes_s),
+            ("no event heard", bus, most.events_s),
+        ):
+            gap_s = longest_gap(times, since_s, now_s) - excused_s
+            self.took(f"{what}: {name} for", max(0.0, gap_s), seconds_max)
+
+    def took(self, what: str, seconds: float, seconds_max: float) -> None:
+        """Note how long something took, which is wrong beyond the most."""
         self.found.recoveries.append(Recovery(what, seconds, seconds_max))
 
     async def history(self) -> History:

@@ -45,6 +45,8 @@ class Writers:
         """Answers outside the envelope, or with a code that no fault explains."""
         self.unanswered = 0
         self.answers: Counter[int] = Counter()
+        self.acknowledged_s: list[float] = []
+        """When each acknowledgement came, by the clock of the loop."""
         self._caller = caller
         self._name = name
         self._pause_s = pause_s
@@ -121,6 +123,7 @@ class Writers:
                 self.answers[answer.status] += 1
                 if answer.status < 300:
                     client.acknowledged_s = began
+                    self.acknowledged_s.append(loop.time())
                     return Outcome.ACKNOWLEDGED, answer
                 if wrong := wrong_with(answer, again=again):
                     self.wrong.append(f"{method} {path}: {wrong}")

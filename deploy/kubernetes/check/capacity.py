@@ -18,7 +18,8 @@ from deploy.kubernetes.check.manifests import (
     title_of,
 )
 from deploy.kubernetes.check.rendering import Document
-from shared.database.pool import CLOSE_IDLE_S, CLOSE_WAIT_S
+from shared.database.connection import CLOSE_IDLE_S
+from shared.database.pool import CLOSE_WAIT_S
 from shared.launch import FINISH_S_MAX
 from shared.messaging import consuming, relay
 from shared.process.config import DatabaseConfig

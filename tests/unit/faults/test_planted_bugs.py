@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.failover import catalogue as failover
+from tests.failover import planted as failover_planted
 from tests.faults.catalogue import EXPERIMENTS
 from tests.faults.planted import BUGS, Bug, Change, DoesNotFit
 from tests.kit.servers import ROOT
 
 
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.what)
+@pytest.mark.parametrize("bug", (*BUGS, *failover_planted.BUGS), ids=lambda bug: bug.what)
 def test_a_bug_can_be_planted_and_is_python(bug: Bug, tmp_path: Path):
     for file in {change.file for change in bug.changes}:
         copy = tmp_path / file
@@ -25,6 +27,8 @@ def test_a_bug_can_be_planted_and_is_python(bug: Bug, tmp_path: Path):
 
 def test_every_bug_turns_an_experiment_red():
     assert {experiment.bug for experiment in EXPERIMENTS} == set(BUGS)
+    planted = {experiment.bug for experiment in failover.EXPERIMENTS}
+    assert planted == set(failover_planted.BUGS)
 
 
 def test_a_bug_that_does_not_fit_is_refused():

@@ -53,6 +53,20 @@ def test_a_wrong_parameter_of_the_database_is_told(monkeypatch: pytest.MonkeyPat
     assert told.startswith("SIGMA_DATABASE_URL: expected sslmode to be one of disable, ")
 
 
+def test_an_address_may_name_several_servers(monkeypatch: pytest.MonkeyPatch):
+    url = "postgresql://sigma@a:5432,b,c:5433/sigma_workflow"
+    assert problems(monkeypatch, OWN, url) == []
+    assert problems(monkeypatch, OWN, f"{url}?target_session_attrs=read-write") == []
+    assert problems(monkeypatch, OWN, f"{url}?target_session_attrs=standby") == [
+        "SIGMA_DATABASE_URL: expected target_session_attrs to be read-write or primary"
+    ]
+    form = "postgresql://user:password@host:5432/database"
+    for wrong in ("postgresql://sigma@a,,b/d", "postgresql://a,b:port/d", "postgresql://a,/d"):
+        assert problems(monkeypatch, OWN, wrong) == [
+            f"SIGMA_DATABASE_URL: expected an address such as {form}"
+        ]
+
+
 def test_a_ring_of_secret_keys_is_complete_and_its_keys_are_never_told(
     monkeypatch: pytest.MonkeyPatch,
 ):

@@ -1,0 +1,36 @@
+"""Loses the servers that lead while clients write, and says whether anything promised was lost.
+
+    python -m tests.failover                    every experiment, one after the other
+    python -m tests.failover kill-primary       this one only
+    python -m tests.failover --short            each server is lost once or twice
+    python -m tests.failover --planted          each with a bug planted that has to turn it red
+
+Exit codes: 0 everything is as it has to be; 1 something is not; 2 usage error.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.failover.catalogue import EXPERIMENTS, FULL_FORM, SHORT
+from tests.failover.servers import PairedServers
+from tests.faults.program import Suite, run_suite
+from tests.kit.servers import Servers
+
+
+def _servers(_isolated: bool) -> Servers:
+    return PairedServers()
+
+
+FAILOVER = Suite(
+    module="tests.failover",
+    doc=__doc__,
+    experiments=EXPERIMENTS,
+    full=FULL_FORM,
+    short=SHORT,
+    servers=_servers,
+    cuts_services=False,
+)
+
+if __name__ == "__main__":
+    sys.exit(run_suite(FAILOVER))
