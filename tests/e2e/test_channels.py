@@ -337,33 +337,3 @@ async def test_of_two_starts_one_is_told_of_the_other(sigma: Workspace, target: 
     (await sigma.admin.put("/channels/ch-shop", inactive)).ok()
     answer = await sigma.admin.post("/channels/ch-shop/push")
     assert answer.outcome == error(409, "CONFLICT", "Channel 'ch-shop' is not active")
-
-
-async def test_rights_that_are_taken_away_end_a_synchronisation(
-    sigma: Workspace, target: RestTarget, stack: Any
-):
-    await shirts(sigma, 300)
-    await sigma.role("role-seller", {"*": {"*": "read"}}, canExport=True)
-    seller = await sigma.user("role-seller")
-    (await sigma.admin.post("/channels", channel(target))).ok()
-    arrived = asyncio.Event()
-    go_on = asyncio.Event()
-
-    async def hold(_: web.Request) -> None:
-        arrived.set()
-        await go_on.wait()
-
-    target.interfere = hold
-    log = asyncio.create_task(seller.post("/channels/ch-shop/push"))
-    await arrived.wait()
-    role = (await sigma.admin.get("/roles/role-seller")).ok()
-    (await sigma.admin.put("/roles/role-seller", {**role, "canExport": False})).ok()
-    started = (await log).ok()
-    go_on.set()
-
-    async def done() -> dict[str, Any] | None:
-        path = f"/channels/ch-shop/sync-logs/{started['id']}"
-        found = (await sigma.admin.get(path)).ok()
-        return None if found["status"] == "running" else found
-
-    await eventually(done, within_s=60)
