@@ -44,6 +44,7 @@ from workflow_service.sync_runs.records import (
     lent_tokens,
     mapping_of,
 )
+from workflow_service.sync_runs.statistics import analyze_grown
 from workflow_service.sync_runs.store import LEASE_S
 
 log = structlog.get_logger(__name__)
@@ -285,10 +286,13 @@ async def _pull(
     following: Step,
     turn: _Turn,
 ) -> None:
+    seen = 0
     while True:
         page = await connector.pull(place)
         then = (following, None) if page.next is None else (Step.PULL, page.next)
         await pull_page(app[DATABASE], run, mapping, records, page.items, then=then)
+        before, seen = seen, seen + len(page.items)
+        await analyze_grown(app[DATABASE], before, seen)
         place = page.next
         if place is None:
             return
@@ -306,10 +310,13 @@ async def _push(
     turn: _Turn,
     items_at_once: int,
 ) -> None:
+    seen = 0
     while True:
         some, place = await _gathered(records, place, items_at_once)
         then = (following, None) if place is None else (Step.PUSH, place)
         await push_page(app[DATABASE], run, mapping, connector, some, then=then)
+        before, seen = seen, seen + len(some)
+        await analyze_grown(app[DATABASE], before, seen)
         if place is None:
             return
         turn.check()
