@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from aiohttp import web
@@ -29,6 +29,9 @@ from shared.errors import NotFound
 from shared.http import Routes, read_query, to_json
 from shared.identity import Permission
 
+Page: TypeAlias = tuple[Part[Record], Total | None, Sequence[Any]]
+"""The entries, how many there are in all, and where the next page begins."""
+
 routes = Routes(
     tag="Audit",
     about="The history of records: every change, with its author and the values before and after.",
@@ -48,7 +51,8 @@ routes = Routes(
 async def list_record_history(request: web.Request) -> web.StreamResponse:
     """The changes of one record and its variants, newest first, without hidden attributes.
 
-    An update that changed only hidden attributes is neither listed nor counted.
+    An update that changed only hidden attributes is neither listed nor counted. A page ends early,
+    with a `nextCursor`, behind 10,000 entries that were looked at for it.
     An earlier record with the same id is part of the history for administrators and API keys.
     """
     asked = read_query(request, PageQuery)
@@ -57,7 +61,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
     loaded = await load_record(context, request.match_info["id"])
     visible = loaded.schema.access(role, loaded.record.state_id).visible
     place = place_of(context.workspace_id, request.path, asked, store.OF_A_RECORD)
-    part, total = await _page(
+    page = await _page(
         context,
         place,
         record_id=loaded.record.id,
@@ -76,7 +80,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
             or (role is None and attribute_id not in loaded.schema.attributes)
         )
 
-    return await _answer(context, place, part, total, is_shown)
+    return await _answer(context, place, page, is_shown)
 
 
 @routes.get(
@@ -88,7 +92,11 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
     summary="List the history of the workspace",
 )
 async def list_workspace_history(request: web.Request) -> web.StreamResponse:
-    """The changes of all records and variants, newest first, including deleted ones."""
+    """The changes of all records and variants, newest first, including deleted ones.
+
+    With `action=create` or `update`, a page ends early, with a `nextCursor`, behind 10,000 entries
+    that were looked at for it.
+    """
     context = base_context_of(request)
     asked = read_query(request, AuditFilter)
     workspace_id, entity_id, is_variant = context.workspace_id, asked.entity_id, False
@@ -98,7 +106,7 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
     # The entries of a variant have the versions of its record; an id can be used under another one.
     order = store.OF_A_WORKSPACE if entity_id is None or is_variant else store.OF_A_RECORD
     place = place_of(context.workspace_id, request.path, asked, order)
-    part, total = await _page(
+    page = await _page(
         context,
         place,
         record_id=entity_id,
@@ -106,13 +114,11 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
         user_id=asked.user_id,
         action=asked.action,
     )
-    return await _answer(context, place, part, total, lambda _: True)
+    return await _answer(context, place, page, lambda _: True)
 
 
-async def _page(
-    context: BaseContext, place: Place, **filters: Any
-) -> tuple[Part[Record], Total | None]:
-    """The entries of a page, and how many there are in all; `filters` are those of `store.page`."""
+async def _page(context: BaseContext, place: Place, **filters: Any) -> Page:
+    """The entries of a page, as `store.page` tells, whose `filters` these are."""
     return await context.app[LISTS].read(
         context.database,
         context.workspace_id,
@@ -128,15 +134,14 @@ async def _page(
 async def _answer(
     context: BaseContext,
     place: Place,
-    part: Part[Record],
-    total: Total | None,
+    page: Page,
     is_shown: Callable[[str], bool],
 ) -> web.Response:
     """The page as JSON, written beside the event loop where its entries are large together."""
+    part, total, last = page
     rows = part.rows
     is_large = sum(len(row["changes"]) for row in rows) > INLINE_BYTES_MAX
     items = orjson.Fragment(await context.run(is_large, _render, rows, is_shown))
-    last = store.position(rows[-1], place.order) if rows else ()
     return page_response(place, items, part, total, last=last)
 
 
