@@ -64,18 +64,22 @@ class LeasedTable:
     holder: str
     until: str
 
-    async def waiting(self, conn: Conn, limit: int, without: Sequence[str] = ()) -> list[Waiting]:
-        """Rows that nobody works on, longest first, of any workspace but these."""
+    async def waiting(
+        self, conn: Conn, limit: int, without: Sequence[str] = (), *, for_s: float = 0.0
+    ) -> list[Waiting]:
+        """Rows that nobody has had for so long, longest first, of any workspace but these."""
         rows = await conn.fetch(
             f"""
             SELECT workspace_id, {self.of} AS of_id, id FROM {self.table}
-             WHERE status = 'running' AND {self.until} <= clock_timestamp()
+             WHERE status = 'running'
+               AND {self.until} <= clock_timestamp() - make_interval(secs => $3)
                AND workspace_id <> ALL ($1::text[])
              ORDER BY {self.until}
              LIMIT $2
             """,  # noqa: S608 - constants
             list(without),
             limit,
+            for_s,
         )
         return [Waiting(**row) for row in rows]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import structlog
 from aiohttp import hdrs, web
 
@@ -13,8 +15,13 @@ from records_service.exports.rows import UnexpectedScope
 from records_service.exports.writers import MEDIA_TYPES
 from shared.errors import NotFound, ServiceUnavailable
 from shared.http import Routes, read_query
+from shared.http.limits import READER_IDLE_S
 from shared.http.responses import names_media_type
 from shared.identity import Flag, Permission
+
+PAUSE_S_MAX: Final = 300.0
+"""How long a reader may read nothing: an export job waits for its destination for four minutes. An
+export holds no connection to the database and no place meanwhile."""
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +56,7 @@ async def export(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: _content_type(asked.format)})
     if asked.format is not Format.JSON:
         response.headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{asked.file_name}"'
+    request[READER_IDLE_S] = PAUSE_S_MAX
     exported = Export(context, asked)
     if request.method == hdrs.METH_HEAD:
         await response.prepare(request)

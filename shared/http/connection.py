@@ -35,7 +35,7 @@ from shared.errors import (
 )
 from shared.http.context import REQUEST_ID_HEADER, Call, request_id_from
 from shared.http.edge import COMPLETE, NO_ROUTE, SERVER, Complete, to_api_error
-from shared.http.limits import Limits
+from shared.http.limits import READER_IDLE_S, Limits
 from shared.http.parser_errors import HEAD_LINE_BYTES_MAX, parser_error, too_many_connections
 from shared.http.responses import error_response
 from shared.process import logs
@@ -185,7 +185,11 @@ class Connection(RequestHandler):
         if state != self._unsent:
             self._unsent = state
             self._unsent_since = now
-        elif now - self._unsent_since > self._limits.answer_idle_s_max:
+            return
+        allowed_s = self._limits.answer_idle_s_max
+        if request is not None:
+            allowed_s = request.get(READER_IDLE_S, allowed_s)
+        if now - self._unsent_since > allowed_s:
             transport.abort()
 
     def _fail_body(self, error: Exception) -> None:

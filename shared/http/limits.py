@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from aiohttp import web
+
+READER_IDLE_S: Final = web.RequestKey("reader_idle_s", float)
+"""Set by a handler whose reader may pause for longer than `Limits.answer_idle_s_max`: it holds
+nothing meanwhile that others wait for."""
+
 USUAL_BODY: Final = 10 << 20
 """How large a body may be by default, in bytes."""
 
@@ -36,7 +42,7 @@ class Limits:
     body_bytes_per_s_min: int = 16 << 10
     """A body may take `body_read_s_max`, plus one second per this many received bytes."""
     answer_idle_s_max: float = 30.0
-    """How long a client may read nothing while an answer waits to be sent."""
+    """How long a client may read nothing while an answer waits to be sent; see `READER_IDLE_S`."""
     idle_s_max: float = 75.0
     check_every_s: float = 1.0
     linger_s_max: float = 2.0

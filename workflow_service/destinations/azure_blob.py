@@ -22,7 +22,7 @@ from azure.storage.blob.aio import BlobClient, ExponentialRetry
 
 from workflow_service.destinations.answers import BoundedResponse
 from workflow_service.destinations.causes import reason_of
-from workflow_service.destinations.model import DeliveryFailed, File, key_of
+from workflow_service.destinations.model import DeliveryFailed, File, cut, key_of
 from workflow_service.destinations.shapes import AzureBlobConfig, blob_endpoint
 from workflow_service.outbound.client import Outbound
 
@@ -107,9 +107,7 @@ class AzureBlobUpload:
         """Upload a block whenever enough has come for it."""
         self._waiting += data
         while len(self._waiting) >= BLOCK_BYTES:
-            block = bytes(self._waiting[:BLOCK_BYTES])
-            del self._waiting[:BLOCK_BYTES]
-            await self.upload_block(block)
+            await self.upload_block(cut(self._waiting, BLOCK_BYTES))
 
     async def commit(self) -> str:
         """Commit the blocks; a blob of this name is replaced."""

@@ -43,6 +43,14 @@ class Upload(Protocol):
         ...
 
 
+def cut(waiting: bytearray, size: int) -> bytes:
+    """Take so many bytes from the beginning, with one copy of them."""
+    with memoryview(waiting) as view, view[:size] as beginning:
+        part = bytes(beginning)
+    del waiting[:size]
+    return part
+
+
 def full_path(path: str, name: str) -> str:
     """Where the file goes: a path that ends in an extension names it, any other is a folder."""
     if _HAS_EXTENSION.search(path):

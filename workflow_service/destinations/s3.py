@@ -6,7 +6,7 @@ request. Parts of an upload that a killed process left are removed when its run 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,10 +22,11 @@ from botocore.exceptions import (
     HTTPClientError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 
 from workflow_service.destinations.answers import BoundedResponse
 from workflow_service.destinations.causes import reason_of
-from workflow_service.destinations.model import DeliveryFailed, File, key_of
+from workflow_service.destinations.model import DeliveryFailed, File, cut, key_of
 from workflow_service.destinations.shapes import S3Config
 from workflow_service.outbound.client import Outbound
 
@@ -46,6 +47,8 @@ _CAUSES: Final = {
     "NoSuchBucket": "Bucket '{bucket}' not found",
     "AccessDenied": "Access to bucket '{bucket}' denied",
     "AllAccessDisabled": "Access to bucket '{bucket}' denied",
+    # Also a success that cannot be read: the library takes it for this.
+    "500": "The server failed, or its answer cannot be read",
     "403": "Access to bucket '{bucket}' denied",
     "InvalidAccessKeyId": "Access denied: the server does not know this 'accessKeyId'",
     "SignatureDoesNotMatch": "Access denied: 'secretAccessKey' is not the key of 'accessKeyId'",
@@ -154,7 +157,7 @@ class S3Upload:
             begun = await self._client.create_multipart_upload(
                 **self._at, ContentType=self._media_type
             )
-            self._upload_id = begun["UploadId"]
+            self._upload_id = _said(begun, "UploadId")
 
     async def write(self, data: bytes) -> None:
         """Upload a part whenever enough has come for it."""
@@ -162,9 +165,7 @@ class S3Upload:
         while len(self._waiting) >= PART_BYTES:
             if self._upload_id is None:
                 await self.begin()
-            part = bytes(self._waiting[:PART_BYTES])
-            del self._waiting[:PART_BYTES]
-            await self._upload(part)
+            await self._upload(cut(self._waiting, PART_BYTES))
 
     async def commit(self) -> str:
         """Complete the upload."""
@@ -172,14 +173,15 @@ class S3Upload:
             if self._waiting:
                 await self._upload(bytes(self._waiting))
             with _causes(self._config):
-                await self._client.complete_multipart_upload(
+                answer = await self._client.complete_multipart_upload(
                     **self._at, UploadId=self._upload_id, MultipartUpload={"Parts": self._parts}
                 )
         else:
             with _causes(self._config):
-                await self._client.put_object(
+                answer = await self._client.put_object(
                     **self._at, Body=bytes(self._waiting), ContentType=self._media_type
                 )
+        _said(answer, "ETag")
         return f"s3://{self._at['Bucket']}/{self._at['Key']}"
 
     async def abort(self) -> None:
@@ -197,7 +199,7 @@ class S3Upload:
             answer = await self._client.upload_part(
                 **self._at, UploadId=self._upload_id, PartNumber=number, Body=part
             )
-        self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+        self._parts.append({"PartNumber": number, "ETag": _said(answer, "ETag")})
 
     async def _remove_leftovers(self) -> None:
         # Not every server or key allows it. A rule of the bucket for unfinished uploads does, too.
@@ -206,8 +208,16 @@ class S3Upload:
                 Bucket=self._at["Bucket"], Prefix=self._at["Key"]
             )
             for left in found.get("Uploads", ()):
-                if left["Key"] == self._at["Key"]:
+                if left.get("Key") == self._at["Key"] and left.get("UploadId"):
                     await self._client.abort_multipart_upload(**self._at, UploadId=left["UploadId"])
+
+
+def _said(answer: Mapping[str, Any], name: str) -> str:
+    """What a success has to say, and what no other server says by chance."""
+    value = answer.get(name)
+    if not isinstance(value, str) or not value:
+        raise DeliveryFailed(f"The server answered without '{name}': it does not speak S3")
+    return value
 
 
 @contextmanager
@@ -223,5 +233,7 @@ def _causes(config: S3Config) -> Iterator[None]:
         ) from None
     except (ConnectTimeoutError, ReadTimeoutError):
         raise DeliveryFailed(f"The server did not answer within {READ_TIMEOUT_S} seconds") from None
+    except ResponseParserError:
+        raise DeliveryFailed("The server's answer cannot be read: it does not speak S3") from None
     except (BotoCoreError, HTTPClientError, OSError, ValueError) as error:
         raise DeliveryFailed(reason_of(error, "The server")) from None

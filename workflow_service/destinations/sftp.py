@@ -86,7 +86,8 @@ async def _client(config: SftpConfig, outbound: Outbound) -> AsyncIterator[async
         raise
     try:
         with _causes(config.path):
-            client = await connection.start_sftp_client()
+            # Names of other files in the folder may be in any encoding.
+            client = await connection.start_sftp_client(path_errors="surrogateescape")
         yield client
     finally:
         connection.close()

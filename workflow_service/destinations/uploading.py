@@ -13,6 +13,8 @@ from contextlib import (
 from importlib import import_module
 from typing import Any, Final, Protocol, cast
 
+import structlog
+
 from shared.errors import ValidationError
 from shared.process.offload import in_thread
 from workflow_service.destinations.checking import (
@@ -38,6 +40,9 @@ _MODULES: Final = {
     WEBHOOK: "workflow_service.destinations.webhook",
 }
 _TRIED: Final = "connection-test"
+
+
+log = structlog.get_logger(__name__)
 
 
 class _Destination(Protocol):
@@ -79,7 +84,8 @@ async def try_connection(kind: str, config: Mapping[str, Any], outbound: Outboun
     destination = await _destination(kind)
     file = File(_TRIED, _TRIED, "text/plain")
     try:
-        await destination.try_out(_read(kind, config), file, outbound)
+        async with _in_time():
+            await destination.try_out(_read(kind, config), file, outbound)
     except OutboundFailed as error:
         raise DeliveryFailed(str(error)) from None
 
@@ -107,14 +113,14 @@ class _Ending:
     async def close(self) -> None:
         """Abort, as far as possible: what keeps the upload from its end may keep it from this."""
         if not self._committed:
-            with suppress(DeliveryFailed, TimeoutError):
+            with suppress(Exception):
                 async with asyncio.timeout(ABORT_TIMEOUT_S):
                     await self._upload.abort()
 
 
 @asynccontextmanager
 async def _in_time() -> AsyncIterator[None]:
-    """Raise `DeliveryFailed` if the other side takes too long for this step."""
+    """Raise `DeliveryFailed` if the other side takes too long for this step, or is a riddle."""
     limit = asyncio.timeout(STEP_S_MAX)
     try:
         async with limit:
@@ -123,6 +129,12 @@ async def _in_time() -> AsyncIterator[None]:
         if not limit.expired():
             raise
         raise DeliveryFailed(f"The destination did not go on for {STEP_S_MAX:g} seconds") from None
+    except (DeliveryFailed, OutboundFailed):
+        raise
+    except Exception:
+        # A library may raise anything while it reads what a strange server answers.
+        log.exception("destination_not_understood")
+        raise DeliveryFailed("What the destination answered was not understood") from None
 
 
 async def _destination(kind: str) -> _Destination:

@@ -132,11 +132,15 @@ async def pause(db: Database, workspace_id: str, job_id: str, expected: Versions
 
 
 async def resume(db: Database, workspace_id: str, job_id: str, expected: Versions) -> ExportJob:
-    """Run by schedule again, from now on. Repeating it changes nothing. Raises `NotFound`."""
+    """Run by schedule again, from now on. Repeating it changes nothing.
+
+    Raises `NotFound`, and `ValidationError` for a schedule that cannot be read any more.
+    """
     async with db.transaction() as conn:
         job = await _locked(conn, workspace_id, job_id, expected)
         if job.status is Status.ACTIVE:
             return job
+        _check_times(job.body)
         now = await store.now(conn)
         next_run_at = next_run(job.body, now)
         resumed = _next_version(job, now, status=Status.ACTIVE, next_run_at=next_run_at)
@@ -153,7 +157,7 @@ async def delete(db: Database, workspace_id: str, job_id: str, expected: Version
 
 
 def next_run(body: dict[str, Any], now: datetime) -> datetime:
-    """When a job with this schedule is due after this moment."""
+    """When a job with this schedule is due after this moment. Raises `Unreadable`."""
     return schedule.next_after(*_times(body), now)
 
 

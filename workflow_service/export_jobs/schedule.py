@@ -20,6 +20,10 @@ FIELDS: Final = 5
 LINE_LENGTH_MAX: Final = 200
 
 
+class Unreadable(Exception):
+    """A schedule of which nobody can say when it is due; the message says why."""
+
+
 @lru_cache(maxsize=1)
 def _zones() -> frozenset[str]:
     return frozenset(available_timezones())
@@ -60,7 +64,18 @@ def _fault_of(line: str) -> str | None:
 
 
 def next_after(line: str, zone: str, moment: datetime) -> datetime:
-    """The first time of the line after this moment, both in UTC."""
-    times = CronSim(line, moment.astimezone(ZoneInfo(zone)))
-    # In the hour that comes twice, the library may begin with a time of its first pass.
-    return next(at for time in times if (at := time.astimezone(UTC)) > moment)
+    """The first time of the line after this moment, both in UTC.
+
+    Raises `Unreadable`: what was checked by another version of the libraries may be refused.
+    """
+    try:
+        times = CronSim(line, moment.astimezone(ZoneInfo(zone)))
+        # In the hour that comes twice, the library may begin with a time of its first pass.
+        at = next((at for time in times if (at := time.astimezone(UTC)) > moment), None)
+    except (KeyError, ValueError, OSError):
+        raise Unreadable(f"time zone {shown(zone)} is not known") from None
+    except CronSimError as error:
+        raise Unreadable(f"cron line {shown(line)}: {str(error).lower()}") from None
+    if at is None:
+        raise Unreadable(f"cron line {shown(line)} names no day that exists")
+    return at

@@ -28,6 +28,11 @@ async def insert(conn: Conn, job: ExportJob, *, jobs_max: int) -> bool:
 
     Raises `Conflict` for a taken id.
     """
+    # One after the other, so that the count holds.
+    await conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('export jobs ' || $1::text, 0))",
+        job.workspace_id,
+    )
     with mapping_constraints({"export_jobs_id_taken": lambda: Conflict.taken(TITLE, job.id)}):
         stored = await conn.fetchval(
             """
@@ -126,27 +131,27 @@ async def due(conn: Conn, limit: int) -> list[Due]:
     return [Due(**row) for row in rows]
 
 
-async def take_due(conn: Conn, due: Due) -> ExportJob | None:
-    """The job, locked, if it is still due at that time and nobody else has it."""
-    row = await conn.fetchrow(
-        f"""
-        SELECT {_COLUMNS} FROM export_jobs
+async def take_due(conn: Conn, due: Due) -> bool:
+    """Lock a job; False if it is not due at that time any more, or another process has it."""
+    found = await conn.fetchval(
+        """
+        SELECT id FROM export_jobs
          WHERE workspace_id = $1 AND id = $2 AND next_run_at = $3
            FOR NO KEY UPDATE SKIP LOCKED
-        """,  # noqa: S608 - constants
+        """,
         due.workspace_id,
         due.id,
         due.next_run_at,
     )
-    return None if row is None else _job(row)
+    return found is not None
 
 
-async def set_due(conn: Conn, job: ExportJob, next_run_at: datetime | None) -> None:
+async def set_due(conn: Conn, due: Due, next_run_at: datetime | None) -> None:
     """When a job is due next; its version stays."""
     await conn.execute(
         "UPDATE export_jobs SET next_run_at = $3 WHERE workspace_id = $1 AND id = $2",
-        job.workspace_id,
-        job.id,
+        due.workspace_id,
+        due.id,
         next_run_at,
     )
 

@@ -5,25 +5,33 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+import asyncpg
 import structlog
 from prometheus_client import Counter
 
 from shared.database import Database
-from shared.errors import ValidationError
+from shared.errors import ApiError, ValidationError
 from shared.identity import Identity
 from shared.ids import new_id
 from workflow_service.acting import subject_kind
 from workflow_service.export_jobs import store as jobs
 from workflow_service.export_jobs.commands import next_run
+from workflow_service.export_jobs.model import Due
+from workflow_service.export_jobs.schedule import Unreadable
 from workflow_service.export_runs import store
 from workflow_service.export_runs.model import Claim, Run, RunDraft
 
 PREFIX: Final = "run"
 DUE_AT_ONCE: Final = 20
+AGAIN_AFTER: Final = timedelta(hours=1)
+"""When a job is due again that could not begin."""
 CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
 """How far the clock of whoever records a run may be ahead."""
 
 BEGUN: Final = Counter("sigma_export_runs_begun_total", "Runs of export jobs", ["by"])
+ENDED: Final = Counter(
+    "sigma_export_runs_ended_total", "Runs of export jobs that ended, by outcome", ["outcome"]
+)
 SKIPPED: Final = Counter(
     "sigma_export_schedules_skipped_total",
     "Times of schedules at which the run before was still under way",
@@ -80,30 +88,64 @@ async def record(db: Database, identity: Identity, job_id: str, draft: RunDraft)
 
 
 async def start_due(db: Database) -> int:
-    """Begin a run of each job that is due; how many jobs were due.
+    """Begin a run of each job that is due, of the first `DUE_AT_ONCE`; of how many this decided.
 
     A job is locked while its next time is set, so each time has one run, however many processes do
     this. After a time without workers a job is due once, whatever was left out. While a run is
-    under way, a time is left out.
+    under way, a time is left out. A job that fails here holds up no other: it has a run that says
+    so, and is due again in an hour.
     """
     async with db.acquire() as conn:
         found = await jobs.due(conn, DUE_AT_ONCE)
-    for due in found:
+    return sum([await _start_due(db, due) for due in found])
+
+
+async def _start_due(db: Database, due: Due) -> bool:
+    """Begin a run of one job; False if another process has it."""
+    try:
         async with db.transaction() as conn:
-            job = await jobs.take_due(conn, due)
-            if job is None:
-                continue
+            if not await jobs.take_due(conn, due):
+                return False
+            job = await jobs.get(conn, due.workspace_id, due.id)
             now = await jobs.now(conn)
-            await jobs.set_due(conn, job, next_run(job.body, now))
-            if await store.is_running(conn, job.workspace_id, job.id):
+            await jobs.set_due(conn, due, next_run(job.body, now))
+            if await store.is_running(conn, due.workspace_id, due.id):
                 SKIPPED.inc()
-                log.warning("export_schedule_skipped", workspace_id=job.workspace_id, job_id=job.id)
-                continue
-            run = await store.begin(conn, job.workspace_id, job.id, new_id(PREFIX))
-            await jobs.note_run(conn, job.workspace_id, job.id, run.started_at)
-            await store.remove_old(conn, job.workspace_id, job.id)
+                log.warning("export_schedule_skipped", workspace_id=due.workspace_id, job_id=due.id)
+                return True
+            run = await store.begin(conn, due.workspace_id, due.id, new_id(PREFIX))
+            await jobs.note_run(conn, due.workspace_id, due.id, run.started_at)
+            await store.remove_old(conn, due.workspace_id, due.id)
+    except (ApiError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        # The database: the others would fail as well.
+        raise
+    except Unreadable as error:
+        reason = f"The schedule cannot be read: {error}. It is tried again in an hour"
+    except Exception:
+        log.exception("export_schedule_failed", workspace_id=due.workspace_id, job_id=due.id)
+        reason = "Internal error"
+    else:
         BEGUN.labels("schedule").inc()
-    return len(found)
+        return True
+    await _set_aside(db, due, reason)
+    return True
+
+
+async def _set_aside(db: Database, due: Due, reason: str) -> None:
+    """Let a job be due again later, with a run that says why it has not begun."""
+    async with db.transaction() as conn:
+        if not await jobs.take_due(conn, due):
+            return
+        now = await jobs.now(conn)
+        await jobs.set_due(conn, due, now + AGAIN_AFTER)
+        run = Run(due.id, new_id(PREFIX), "failed", now, now, error=reason)
+        await store.record(conn, due.workspace_id, run)
+        await jobs.note_run(conn, due.workspace_id, due.id, now)
+        await store.remove_old(conn, due.workspace_id, due.id)
+    ENDED.labels("failed").inc()
+    log.error(
+        "export_schedule_unreadable", workspace_id=due.workspace_id, job_id=due.id, reason=reason
+    )
 
 
 async def claim(db: Database, worker: str, lease_s: float, per_workspace: int) -> Claim | None:

@@ -29,13 +29,13 @@ from workflow_service.outbound.client import OUTBOUND
 from workflow_service.secrets.vault import VAULT, CannotOpen, Place
 
 RUN_S_MAX: Final = 2 * 3600.0
-"""A destination that is slower keeps a place that the runs of others wait for."""
+"""A destination that is slower might keep a place for ever."""
 IN_THREAD_BYTES_MIN: Final = 4 << 10
 """A smaller piece takes less time than the way to a thread and back."""
 
 
 class Interrupted(Exception):
-    """Another service is away. The run can be started anew."""
+    """Another service is away, or others wait. The run can be started anew."""
 
 
 async def export(app: web.Application, claim: Claim, renew: Callable[[], Awaitable[None]]) -> Done:

@@ -3,6 +3,7 @@
     asleep until the next schedule or the end of the next lease; NOTIFY and a run's end wake it
     schedules that are due become runs (`commands.start_due`)
     a run that waits is claimed, if this process and the workspace of the run have room for it
+    if this process has none, and a run of a workspace without a place waits, one may give way
 
 A run whose process was killed waits again when its lease ends, and is started anew by any worker.
 """
@@ -23,27 +24,28 @@ from prometheus_client import Counter, Gauge, Histogram
 from shared.database import DATABASE, Database
 from shared.errors import ApiError
 from workflow_service.export_jobs import store as jobs
-from workflow_service.export_runs import commands, store
+from workflow_service.export_runs import commands, store, turns
 from workflow_service.export_runs.exporting import Interrupted, export
 from workflow_service.export_runs.model import Claim, Done
+from workflow_service.export_runs.turns import Turn
 from workflow_service.leases import Lost
 from workflow_service.outbound.resolving import TENANT
 
-RUNS_AT_ONCE: Final = 4
-"""Of one process."""
 RUNS_PER_WORKSPACE: Final = 2
 """Of all processes."""
 LEASE_S: Final = 30.0
 RENEW_S: Final = 8.0
 ASLEEP_S_MAX: Final = 30.0
 ASLEEP_S_MIN: Final = 0.5
+GRACE_S: Final = 5.0
+"""A run that waits for so long is one that no other process has a place for."""
 AGAIN_AFTER_S: Final = (10.0, 60.0, 300.0)
-"""After an interruption by another service."""
+"""After an interruption by another service, or by a run that waited."""
 ATTEMPTS_MAX: Final = 1 + len(AGAIN_AFTER_S)
 APPLICATION_NAME: Final = "workflow_service-export-runs"
 
-ENDED: Final = Counter(
-    "sigma_export_runs_ended_total", "Runs of export jobs that ended, by outcome", ["outcome"]
+GAVE_WAY: Final = Counter(
+    "sigma_export_runs_gave_way_total", "Runs that gave their place to those of other workspaces"
 )
 SECONDS: Final = Histogram(
     "sigma_export_run_seconds",
@@ -75,7 +77,7 @@ class Worker:
     def __init__(self, app: web.Application) -> None:
         self._app = app
         self._db: Database = app[DATABASE]
-        self._runs: set[asyncio.Task[None]] = set()
+        self._runs: dict[asyncio.Task[None], Turn] = {}
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -117,40 +119,55 @@ class Worker:
         LATE.set(max(0.0, -(due["schedule"] or 0.0)))
         while await commands.start_due(self._db) == commands.DUE_AT_ONCE:
             pass
-        while len(self._runs) < RUNS_AT_ONCE:
+        while len(self._runs) < turns.PLACES:
             worker = secrets.token_hex(8)
             claim = await commands.claim(self._db, worker, LEASE_S, RUNS_PER_WORKSPACE)
             if claim is None:
                 break
-            task = asyncio.create_task(self._do(claim), name=f"export_run {claim.run_id}")
-            self._runs.add(task)
+            turn = Turn(claim.workspace_id, asyncio.get_running_loop().time())
+            task = asyncio.create_task(self._do(claim, turn), name=f"export_run {claim.run_id}")
+            self._runs[task] = turn
             task.add_done_callback(self._ended)
+        else:
+            await self._make_room()
         RUNNING.set(len(self._runs))
         async with self._db.acquire() as conn:
             due = await store.until_next(conn)
         nearest = [at for at in (due["schedule"], due["lease"]) if at is not None]
         return min(ASLEEP_S_MAX, max(ASLEEP_S_MIN, min(nearest, default=ASLEEP_S_MAX)))
 
+    async def _make_room(self) -> None:
+        """Let a run give way if another workspace has none here and waits."""
+        under_way = self._runs.values()
+        if any(turn.is_over for turn in under_way):
+            return
+        turn = turns.to_give_way(under_way, asyncio.get_running_loop().time())
+        if turn is None:
+            return
+        here = sorted({each.workspace_id for each in under_way})
+        async with self._db.acquire() as conn:
+            turn.is_over = bool(await store.RUNS.waiting(conn, 1, here, for_s=GRACE_S))
+
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._runs.discard(task)
+        self._runs.pop(task, None)
         RUNNING.set(len(self._runs))
         self._wake.set()
         if not task.cancelled() and task.exception() is not None:
             log.error("export_run_lost", exc_info=task.exception())
 
-    async def _do(self, claim: Claim) -> None:
+    async def _do(self, claim: Claim, turn: Turn) -> None:
         """Do a run, and store what came of it."""
         TENANT.set(claim.workspace_id)
         told = {"workspace_id": claim.workspace_id, "job_id": claim.job_id, "run_id": claim.run_id}
         began = asyncio.get_running_loop().time()
         try:
-            done = await self._under_lease(claim)
+            done = await self._under_lease(claim, turn)
         except asyncio.CancelledError:
             with suppress(Exception):
                 await self._give_back(claim, 0.0, counts=False)
             raise
         except Lost:
-            ENDED.labels("lost").inc()
+            commands.ENDED.labels("lost").inc()
             log.warning("export_run_taken", **told)
             return
         except Interrupted as error:
@@ -166,10 +183,10 @@ class Worker:
             async with self._db.acquire() as conn:
                 await store.finish(conn, claim, done)
             SECONDS.observe(asyncio.get_running_loop().time() - began)
-            ENDED.labels("success" if done.error is None else "failed").inc()
+            commands.ENDED.labels("success" if done.error is None else "failed").inc()
             log.info("export_run_ended", **told, records=done.record_count, error=done.error)
 
-    async def _under_lease(self, claim: Claim) -> Done:
+    async def _under_lease(self, claim: Claim, turn: Turn) -> Done:
         if claim.attempt > ATTEMPTS_MAX:
             return Done(error=f"The process that made the file ended {claim.attempt - 1} times")
 
@@ -185,6 +202,11 @@ class Worker:
                 await asyncio.wait({work}, timeout=RENEW_S)
                 if work.done():
                     break
+                if turn.is_over:
+                    GAVE_WAY.inc()
+                    raise Interrupted(
+                        f"It took longer than {turns.TURN_S:g} seconds while others waited"
+                    )
                 try:
                     await renew()
                     held_until = loop.time() + LEASE_S

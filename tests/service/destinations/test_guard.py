@@ -60,9 +60,7 @@ async def test_a_name_that_changes_after_it_was_looked_at_leads_nowhere(kind, re
         async with opened(kind, kept, FILE, outbound) as upload:
             await upload.write(b"content")
             await upload.commit()
-    assert str(failed.value) == (
-        "Host 'rebinding.example' leads to 127.0.0.1, which is not a public address"
-    )
+    assert str(failed.value) == ("Host 'rebinding.example' leads to an address that is not public")
     assert not receiver.reached.is_set()
     await outbound.close()
 

@@ -32,7 +32,7 @@ class Receiver:
     headers: list[dict[str, str]] = field(default_factory=list)
     status: int = 200
     held: asyncio.Event | None = None
-    """Until it is set, nothing is answered."""
+    """Until it is set, nothing is answered but at `/quick`."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def app(self) -> web.Application:
@@ -43,7 +43,7 @@ class Receiver:
     async def _receive(self, request: web.Request) -> web.Response:
         file = await request.read()
         self.asked.set()
-        if self.held is not None:
+        if self.held is not None and request.path != "/quick":
             await self.held.wait()
         self.files.append(file)
         self.headers.append(dict(request.headers))
@@ -91,6 +91,13 @@ class Exports:
             await (caller or self.admin).post("/export-jobs", self.body(**more))
         ).ok()
         return made
+
+    async def neighbour(self) -> Caller:
+        """Another workspace, with a schema for a record."""
+        workspace = await self.direct.workspace()
+        await workspace.attribute("sku")
+        await workspace.schema("x", ["sku"])
+        return workspace.admin
 
     async def worker(self, **settings: Any) -> RunningService:
         """One more process of workflow_service that does the work in the background."""

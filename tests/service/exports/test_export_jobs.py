@@ -9,7 +9,6 @@ import pytest
 
 from tests.kit.sigma import error
 from tests.service.exports.conftest import Exports
-from workflow_service.export_jobs import model
 
 SECRET = "Bearer 0123456789abcdef"
 MASK = "********cdef"
@@ -165,11 +164,3 @@ async def test_a_deleted_job_is_gone_with_its_runs(exports: Exports):
             404, "NOT_FOUND", f"Export job '{job['id']}' not found"
         )
     assert await exports.database.fetchval("SELECT count(*) FROM export_runs") == 0
-
-
-async def test_a_workspace_has_a_bounded_number_of_jobs(exports: Exports, monkeypatch):
-    monkeypatch.setattr("workflow_service.export_jobs.commands.JOBS_MAX", 1)
-    await exports.job()
-    answer = await exports.admin.post("/export-jobs", exports.body())
-    assert answer.outcome == error(403, "LIMIT_EXCEEDED", "A workspace has at most 1 export jobs")
-    assert model.JOBS_MAX == 100

@@ -13,7 +13,7 @@ from tests.kit.eventually import eventually
 from tests.kit.file_servers import SftpServer, sshd_or_skip
 from tests.kit.processes import Process
 from tests.service.exports.conftest import LOCAL, Exports
-from workflow_service.export_runs import exporting, running
+from workflow_service.export_runs import commands, exporting, running
 
 MANY = 30_000
 
@@ -126,7 +126,7 @@ async def test_a_deleted_job_ends_its_run(exports: Exports, monkeypatch: pytest.
     (await exports.admin.post(f"/export-jobs/{job['id']}/runs")).ok()
     async with asyncio.timeout(60):
         await exports.receiver.asked.wait()
-    lost = running.ENDED.labels("lost")
+    lost = commands.ENDED.labels("lost")
     before = lost._value.get()
     assert (await exports.admin.delete(f"/export-jobs/{job['id']}")).status == 204
     await eventually(lambda: lost._value.get() == before + 1)

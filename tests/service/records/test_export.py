@@ -13,12 +13,14 @@ import orjson
 import pytest
 
 from records_service import chunked_response
-from records_service.exports import store, walk
+from records_service.exports import handlers, store, walk
 from records_service.exports.walk import EXPORTS
 from shared.errors import ServiceUnavailable
+from shared.http.limits import READER_IDLE_S
 from shared.identity import Flag
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
+from workflow_service.destinations import uploading
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -380,3 +382,18 @@ async def test_a_catalog_is_exported_with_its_subcategories_each_record_once(
     role = await workspace.user_with_role({"*": {"*": "read"}}, Flag.EXPORT)
     unseen = await role.get("/export?catalogId=cat-web")
     assert unseen.outcome == error(404, "NOT_FOUND", "Catalog 'cat-web' not found")
+
+
+async def test_the_reader_may_pause_for_longer_than_an_export_job_waits(
+    workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    allowed = []
+    begin_file = handlers.begin_file
+
+    async def noted(request: Any, *arguments: Any) -> None:
+        allowed.append(request[READER_IDLE_S])
+        await begin_file(request, *arguments)
+
+    monkeypatch.setattr(handlers, "begin_file", noted)
+    assert (await workspace.admin.get("/export")).ok() == []
+    assert allowed[0] > uploading.STEP_S_MAX

@@ -24,6 +24,7 @@ from shared.http import (
     read_query,
     request_id_of,
 )
+from shared.http.limits import READER_IDLE_S
 from shared.identity import Flag, Permission
 from shared.launch import Role, Serving, run
 from shared.process.config import ServiceConfig
@@ -43,7 +44,7 @@ class ThingDraft(BaseModel):
     size: Annotated[int, Field(ge=0, le=10)] = 0
 
 
-def routes() -> Routes:  # noqa: C901 - a list of small handlers
+def routes() -> Routes:  # noqa: C901, PLR0915 - a list of small handlers
     """One route of each kind, and handlers that misbehave."""
     table = Routes(tag="Things")
 
@@ -131,6 +132,17 @@ def routes() -> Routes:  # noqa: C901 - a list of small handlers
             return web.Response(body=b"x" * (64 << 20))
         finally:
             request.app[EVENTS].append("finished")
+
+    @table.get("/open/patient-flood", open=True)
+    async def patient_flood(request: web.Request) -> web.StreamResponse:
+        """Piece by piece, for a reader who may pause."""
+        request[READER_IDLE_S] = 60.0
+        request.app[EVENTS].append("began")
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(64):
+            await response.write(b"x" * (1 << 20))
+        return response
 
     @table.post("/open/stream", open=True)
     async def stream(request: web.Request) -> web.StreamResponse:

@@ -335,15 +335,17 @@ async def test_an_idle_connection_is_closed(start_edge: StartEdge):
         assert answer.status == (200 if sent else 0)
 
 
-async def test_an_answer_that_nobody_reads_is_given_up(start_edge: StartEdge):
+@pytest.mark.parametrize("patient", [False, True])
+async def test_an_answer_that_nobody_reads_is_given_up(start_edge: StartEdge, patient: bool):
+    """Unless its handler says that its reader may pause."""
     edge = await start_edge(answer_idle_s_max=0.2)
     with socket.create_connection(("127.0.0.1", edge.port)) as connection:
-        connection.sendall(request("GET", "/open/flood"))
+        connection.sendall(request("GET", "/open/patient-flood" if patient else "/open/flood"))
         await edge.begun()
         await asyncio.sleep(1)
         connection.settimeout(2)
         heard = await asyncio.to_thread(_read_all, connection)
-    assert heard < 64 << 20, "the connection was still there"
+    assert (heard > 64 << 20) == patient
 
 
 def _read_all(connection: socket.socket) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
 
 from shared.errors import ValidationError
-from workflow_service.export_jobs.schedule import check_line, check_zone, next_after
+from workflow_service.export_jobs.schedule import Unreadable, check_line, check_zone, next_after
 
 COPENHAGEN = "Europe/Copenhagen"
 
@@ -53,6 +54,28 @@ def test_a_line_for_every_hour_is_due_in_both_of_them():
         "10-25 01:30",
         "10-25 02:30",
     ]
+
+
+def test_a_line_that_begins_with_a_star_has_the_times_that_there_are():
+    line = "*/30 2 * * *"
+    assert times(line, COPENHAGEN, "2026-03-28T12:00", 2) == ["03-30 00:00", "03-30 00:30"]
+    assert times(line, COPENHAGEN, "2026-10-24T12:00", 5) == [
+        "10-25 00:00",
+        "10-25 00:30",
+        "10-25 01:00",
+        "10-25 01:30",
+        "10-26 01:00",
+    ]
+
+
+def test_what_cannot_be_read_says_why():
+    for line, zone, reason in [
+        ("61 * * * *", "UTC", "cron line '61 * * * *': bad minute"),
+        ("0 0 * * *", "Europe/Atlantis", "time zone 'Europe/Atlantis' is not known"),
+        ("0 0 31 2,4 MON#5", "../etc/passwd", "time zone '../etc/passwd' is not known"),
+    ]:
+        with pytest.raises(Unreadable, match=re.escape(reason)):
+            next_after(line, zone, at("2026-02-04T12:00"))
 
 
 def test_what_was_missed_is_due_once():
