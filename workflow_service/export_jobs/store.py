@@ -131,11 +131,11 @@ async def due(conn: Conn, limit: int) -> list[Due]:
     return [Due(**row) for row in rows]
 
 
-async def take_due(conn: Conn, due: Due) -> bool:
-    """Lock a job; False if it is not due at that time any more, or another process has it."""
-    found = await conn.fetchval(
+async def take_due(conn: Conn, due: Due) -> Record | None:
+    """Lock a job, and whose rights it has; None if it is not due any more, or another has it."""
+    return await conn.fetchrow(
         """
-        SELECT id FROM export_jobs
+        SELECT runs_as, runs_as_kind FROM export_jobs
          WHERE workspace_id = $1 AND id = $2 AND next_run_at = $3
            FOR NO KEY UPDATE SKIP LOCKED
         """,
@@ -143,7 +143,6 @@ async def take_due(conn: Conn, due: Due) -> bool:
         due.id,
         due.next_run_at,
     )
-    return found is not None
 
 
 async def set_due(conn: Conn, due: Due, next_run_at: datetime | None) -> None:

@@ -104,7 +104,7 @@ async def _start_due(db: Database, due: Due) -> bool:
     """Begin a run of one job; False if another process has it."""
     try:
         async with db.transaction() as conn:
-            if not await jobs.take_due(conn, due):
+            if await jobs.take_due(conn, due) is None:
                 return False
             job = await jobs.get(conn, due.workspace_id, due.id)
             now = await jobs.now(conn)
@@ -134,11 +134,12 @@ async def _start_due(db: Database, due: Due) -> bool:
 async def _set_aside(db: Database, due: Due, reason: str) -> None:
     """Let a job be due again later, with a run that says why it has not begun."""
     async with db.transaction() as conn:
-        if not await jobs.take_due(conn, due):
+        owner = await jobs.take_due(conn, due)
+        if owner is None:
             return
         now = await jobs.now(conn)
         await jobs.set_due(conn, due, now + AGAIN_AFTER)
-        run = Run(due.id, new_id(PREFIX), "failed", now, now, error=reason)
+        run = Run(due.id, new_id(PREFIX), "failed", now, now, error=reason, **owner)
         await store.record(conn, due.workspace_id, run)
         await jobs.note_run(conn, due.workspace_id, due.id, now)
         await store.remove_old(conn, due.workspace_id, due.id)
