@@ -19,6 +19,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b, md5
 from typing import Any, Final
 
@@ -44,6 +45,8 @@ CODES_MAX: Final = 10_000
 """Characters of the codes of a record of which parts are found."""
 MARK_BYTES: Final = 4
 """Of what a key begins with."""
+KEYS_KNOWN: Final = 10_000
+"""Marks, and keys of attributes, that are not made anew for each record."""
 _SMALL: Final = 25_000
 """Characters of words of which the keys are never too many."""
 OF_VARIANT: Final = "+"
@@ -82,6 +85,17 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """What the index holds of the codes and filterable texts of one record."""
+
+    keys: Sequence[str]
+    """Those of parts of codes, with a mark for each level."""
+    folded: Sequence[tuple[str, str]]
+    """Attribute and folded text."""
+    grams: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """What the index holds of one record; words are made by PostgreSQL, of `texts`."""
 
@@ -93,9 +107,7 @@ class Document:
     """`attribute=option`."""
     keys: Sequence[str]
     """Those that are not made of words, with a mark for each level."""
-    folded: Sequence[tuple[str, str]]
-    """Attribute and folded text, of codes and filterable texts."""
-    grams: Sequence[int]
+    parts: Parts
 
 
 def layout_of(attributes: Iterable[Attribute], dimensions: Iterable[Dimension]) -> Layout:
@@ -131,6 +143,7 @@ def level_in_sql(record_id: str) -> str:
     return f"CASE WHEN {first} = '00' THEN 2 WHEN {first} < '10' THEN 1 ELSE 0 END"
 
 
+@lru_cache(KEYS_KNOWN)
 def mark_of(workspace_id: str, level: int) -> str:
     """What the keys of a workspace begin with, in each of the samples."""
     hashed = blake2b(f"{level}\0{workspace_id}".encode(), digest_size=3)
@@ -143,6 +156,7 @@ def option_key(mark: str, option: str) -> str:
     return f"{mark}={b64encode(hashed.digest()).decode()}"
 
 
+@lru_cache(KEYS_KNOWN)
 def attribute_key(mark: str, attribute_id: str) -> str:
     """The key of the records that have a text of the attribute."""
     hashed = blake2b(attribute_id.encode(), digest_size=6)
@@ -193,29 +207,52 @@ def document_of(
     """
     texts: list[tuple[str, str, str | None]] = []
     options: set[str] = set()
-    folds: set[tuple[str, str]] = set()
-    for number, document in enumerate(documents):
+    for document in documents:
         for attribute_id, entry, value in _values(document, types):
             if types[attribute_id] is AttributeType.OPTION:
                 options.add(f"{attribute_id}={value}")
                 continue
-            text = value[:TEXT_MAX]
-            texts.append((attribute_id, separated(text), _language(entry, layout.languages)))
-            if attribute_id in layout.codes or attribute_id in layout.filterable:
-                name = f"{OF_VARIANT}{attribute_id}" if number else attribute_id
-                folds.add((name, folded(text)))
+            language = _language(entry, layout.languages)
+            texts.append((attribute_id, separated(value[:TEXT_MAX]), language))
     level = level_of(record_id)
+    present = {each for each, _, _ in texts}
     if sum(len(words) for _, words, _ in texts) > _SMALL:
         texts = _fitting(texts, level + 1)
-    present = {each for each, _, _ in texts} | {name.removeprefix(OF_VARIANT) for name, _ in folds}
     keys = {attribute_key(mark_of(workspace_id, 0), each) for each in present}
-    codes = [text for name, text in sorted(folds) if name.removeprefix(OF_VARIANT) in layout.codes]
-    if sum(map(len, codes)) > CODES_MAX:
-        codes = "\n".join(codes)[:CODES_MAX].split("\n")
     for each in range(level + 1):
         mark = mark_of(workspace_id, each)
         keys.update(option_key(mark, option) for option in options)
-        keys.update(key for code in codes for key in part_keys(mark, code))
+    parts = parts_of(workspace_id, record_id, documents, types, layout)
+    return Document(level, texts, sorted(options), sorted(keys), parts)
+
+
+def parts_of(
+    workspace_id: str,
+    record_id: str,
+    documents: Sequence[Mapping[str, Any]],
+    types: Mapping[str, AttributeType],
+    layout: Layout,
+) -> Parts:
+    """What the index holds of the codes and filterable texts of a record; as `document_of`."""
+    wanted = {
+        each: types[each]
+        for each in layout.codes | layout.filterable
+        if types.get(each) is AttributeType.TEXT
+    }
+    folds = {
+        (f"{OF_VARIANT}{attribute_id}" if number else attribute_id, folded(value[:TEXT_MAX]))
+        for number, document in enumerate(documents)
+        for attribute_id, _, value in _values(document, wanted)
+    }
+    codes = [text for name, text in sorted(folds) if name.removeprefix(OF_VARIANT) in layout.codes]
+    if sum(map(len, codes)) > CODES_MAX:
+        codes = "\n".join(codes)[:CODES_MAX].split("\n")
+    keys = {
+        key
+        for level in range(level_of(record_id) + 1)
+        for code in codes
+        for key in part_keys(mark_of(workspace_id, level), code)
+    }
     filterable = [fold for fold in folds if fold[0] in layout.filterable]
     grams = {
         gram
@@ -223,7 +260,7 @@ def document_of(
         for name, text in filterable
         for gram in gram_hashes(workspace_id, name, text, sampled=sampled)
     }
-    return Document(level, texts, sorted(options), sorted(keys), sorted(folds), sorted(grams))
+    return Parts(sorted(keys), sorted(folds), sorted(grams))
 
 
 def _fitting(

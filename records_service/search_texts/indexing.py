@@ -5,16 +5,17 @@ records. It reads a record after it has taken the note: what is written later ha
 and until that is taken too, searches read the values.
 
 If the model wants the index to hold something else, such as the forms of words of another language,
-all records are read once more. What the index holds of every record is its layout, which searches
-know by the version of the model: so a slice keeps the model from changing, and the last one, which
-says that the new layout holds, raises the version.
+all records are read once more; of parts of other texts, only these are written. What the index
+holds of every record is its layout, which searches know by the version of the model: so a slice
+keeps the model from changing, and the last one, which says that the new layout holds, raises the
+version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -26,14 +27,16 @@ from records_service.progress import commands as following
 from records_service.progress.model import NOBODY, Counts, JobKind, JobStatus
 from records_service.search_scores import scoring
 from records_service.search_scores import store as scores
-from records_service.search_texts import sort_store, sorting, store
+from records_service.search_texts import parts_store, sort_store, sorting, store
 from records_service.search_texts.documents import (
     Document,
     Layout,
+    Parts,
     attribute_key,
     document_of,
     layout_of,
     mark_of,
+    parts_of,
 )
 from records_service.search_texts.store import Progress, Stored
 from shared.database import DATABASE, Conn
@@ -84,16 +87,7 @@ class TextIndexing:
                 await scores.remove_others(conn, workspace_id, sorted(gone), [], table=table)
         read = 0
         if progress.layout != wanted and not progress.is_done and found < AT_ONCE // 2:
-            more, is_full = await store.read_next(
-                conn, workspace_id, progress.after, room=Room(AT_ONCE)
-            )
-            await _write(conn, blueprint, wanted, more)
-            progress = replace(
-                progress,
-                after=(more[-1].created_at, more[-1].id) if more else progress.after,
-                is_done=not is_full,
-            )
-            read = len(more)
+            progress, read = await _read_more(conn, blueprint, progress)
         await store.delete_behind(conn, workspace_id, behind.ids)
         await store.keep_progress(conn, workspace_id, progress, model_version=version)
         await _tell(conn, workspace_id, read, blueprint.schemas, is_all=progress.is_done)
@@ -160,6 +154,22 @@ async def _started(
     return Progress(layout, wanted, None, is_done, gone)
 
 
+async def _read_more(conn: Conn, blueprint: Blueprint, progress: Progress) -> tuple[Progress, int]:
+    """Store what is wanted of the next records; how far it is then, and how many they were.
+
+    Where the words of all records are in the languages that are wanted, they stay as they are.
+    """
+    workspace_id = blueprint.workspace_id
+    records, is_full = await store.read_next(conn, workspace_id, progress.after, room=Room(AT_ONCE))
+    if progress.layout is None:
+        await _write(conn, blueprint, progress.wanted, records)
+    elif records:
+        parts = await in_thread(_parts, blueprint, progress.wanted, records)
+        await parts_store.write(conn, workspace_id, parts)
+    after = (records[-1].created_at, records[-1].id) if records else progress.after
+    return replace(progress, after=after, is_done=not is_full), len(records)
+
+
 async def _write(
     conn: Conn, blueprint: Blueprint, layout: Layout, records: Sequence[Stored]
 ) -> None:
@@ -207,19 +217,27 @@ async def _finish(conn: Conn, workspace_id: str) -> bool:
 def _documents(
     blueprint: Blueprint, layout: Layout, records: Sequence[Stored]
 ) -> list[tuple[Stored, Document]]:
-    types: Mapping[str, AttributeType] = {
-        each.id: each.type for each in blueprint.attributes.values()
-    }
+    types = _types(blueprint)
     return [
-        (
-            record,
-            document_of(
-                blueprint.workspace_id,
-                record.id,
-                [orjson.loads(each) for each in (record.values, *record.variants)],
-                types,
-                layout,
-            ),
-        )
-        for record in records
+        (each, document_of(blueprint.workspace_id, each.id, _values(each), types, layout))
+        for each in records
     ]
+
+
+def _parts(
+    blueprint: Blueprint, layout: Layout, records: Sequence[Stored]
+) -> list[tuple[Stored, Parts]]:
+    types = _types(blueprint)
+    return [
+        (each, parts_of(blueprint.workspace_id, each.id, _values(each), types, layout))
+        for each in records
+    ]
+
+
+def _types(blueprint: Blueprint) -> dict[str, AttributeType]:
+    return {each.id: each.type for each in blueprint.attributes.values()}
+
+
+def _values(record: Stored) -> list[dict[str, Any]]:
+    """Those of a record and of each of its variants."""
+    return [orjson.loads(each) for each in (record.values, *record.variants)]

@@ -256,10 +256,10 @@ async def write(
             "level": document.level,
             "texts": document.texts,
             "options": document.options,
-            "keys": document.keys,
-            "grams": document.grams,
-            "folded_of": [name for name, _ in document.folded],
-            "folded": [text for _, text in document.folded],
+            "keys": [*document.keys, *document.parts.keys],
+            "grams": document.parts.grams,
+            "folded_of": [name for name, _ in document.parts.folded],
+            "folded": [text for _, text in document.parts.folded],
         }
         for record, document in documents
     ]

@@ -29,16 +29,17 @@ def _words(text: str) -> frozenset[str]:
 IMMUTABLE: Final = _words(
     """
     array_agg array_append array_cat array_length array_position array_remove array_to_string
-    btrim cardinality count bool_and bool_or decode encode first_value generate_series jsonb_agg
-    json_array_elements jsonb_array_elements jsonb_array_elements_text jsonb_array_length
-    jsonb_each jsonb_object_keys jsonb_path_query jsonb_set length lower make_interval max md5 min
-    octet_length row_number sha256 starts_with string_agg substr sum unnest upper
+    array_to_tsvector bool_and bool_or btrim cardinality count decode encode first_value
+    generate_series json_array_elements jsonb_agg jsonb_array_elements jsonb_array_elements_text
+    jsonb_array_length jsonb_each jsonb_object_keys jsonb_path_query jsonb_set length lower
+    make_interval max md5 min octet_length row_number sha256 starts_with string_agg substr sum
+    tsvector_to_array unnest upper
     """
 )
 STABLE: Final = _words(
     """
-    concat concat_ws date_trunc extract format jsonb_build_array jsonb_build_object now
-    statement_timestamp to_char to_json to_jsonb transaction_timestamp
+    concat concat_ws date_trunc extract format json_to_recordset jsonb_build_array
+    jsonb_build_object now statement_timestamp to_char to_json to_jsonb transaction_timestamp
     """
 )
 """Every other function is taken for volatile."""

@@ -290,3 +290,45 @@ async def test_values_that_become_texts_are_found(notes: RecordsWorkspace):
         assert await found(notes, '"2024 02 29"') == ["day"]
         await index_all(notes)
         assert await layout(notes) is not None
+
+
+async def test_where_other_parts_are_wanted_the_rest_stays(notes: RecordsWorkspace):
+    """As if all records were indexed anew, but only what differs is written."""
+    await notes.attribute("code")
+    await notes.schema("coded", ["code", "name"], variantEnabled=True)
+    for name, values in (("c1", {"code": "Äb-123"}), ("c2", {"code": "C-4", "name": "Äb 5"})):
+        await notes.record("schema-coded", values, id=f"ent-{name}")
+    await notes.record("schema-coded", {"name": "zebra"}, id="ent-c3")
+    variant = {"values": entries({"code": "Äb-678"})}
+    (await notes.admin.post("/records/ent-c1/variants", variant)).ok()
+    await index_all(notes)
+    before = await rows(notes)
+    for more in ({"filterable": True}, {"validation": {"unique": True}}):
+        body = {"alias": "code", "name": "Code", "type": "text", **more}
+        (await notes.admin.put("/attributes/attr-code", body)).ok()
+        await finish(notes)
+        await index_all(notes)
+        after = await rows(notes)
+        assert after["ent-c3"] == before["ent-c3"]
+        assert after["ent-c1"][1:] != before["ent-c1"][1:]
+
+        await notes.database.execute("DELETE FROM search_texts WHERE workspace_id = $1", notes.id)
+        await notes.database.execute(
+            "UPDATE search_layouts SET layout = NULL WHERE workspace_id = $1", notes.id
+        )
+        await index_all(notes)
+        before = await rows(notes)
+        assert [row[1:] for row in before.values()] == [row[1:] for row in after.values()]
+
+
+async def rows(workspace: RecordsWorkspace) -> dict[str, tuple[Any, ...]]:
+    """By record: where its row is, and what is in it."""
+    found = await workspace.fetch(
+        """
+        SELECT ctid::text, xmin::text, record_id, keys::text, grams, attributes, words::text,
+               options, folded_of, folded
+          FROM search_texts WHERE workspace_id = $1 ORDER BY record_id
+        """
+    )
+    values = [tuple(row.values()) for row in found]
+    return {row[2]: (row[:2], *row[2:]) for row in values}
