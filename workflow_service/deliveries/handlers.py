@@ -46,7 +46,7 @@ routes = Routes(
     errors=(NotFound,),
 )
 async def list_deliveries(request: web.Request) -> web.StreamResponse:
-    """One page of deliveries, newest first. They are kept for 30 days, and at most 10,000."""
+    """One page of deliveries, newest first. Kept are 30 days of them, at most 10,000 and 64 MiB."""
     asked = read_query(request, DeliveryFilter)
     workspace_id, webhook_id = identity_of(request).workspace_id, request.match_info["id"]
     place = place_of(workspace_id, request.path, asked, store.IN_ORDER)
