@@ -211,19 +211,30 @@ class PrivateRabbit(PrivateServer):
 
     def _begin(self, programs: Path) -> None:
         """Start the node, at ports that are free at the moment."""
+        self._take_place()
+        for name in ("home", "log", "mnesia", "quorum", "schema", "generated", "conf.d"):
+            (self.folder / name).mkdir(exist_ok=True)
+            self._own(self.folder / name, 0o700)
+        self._write("enabled_plugins", "[].\n")
+        self._write("rabbitmq.conf", self._configuration())
+        environment = self._environment()
+        self._map_ports(environment)
+        self._running = self._spawn([str(programs / "rabbitmq-server")], environment, guard="TERM")
+        self._remember(pid=self._running.pid)
+
+    def _take_place(self) -> None:
+        """Its name, and ports that are free at the moment."""
         if "node" not in self._memory:
             # The name is part of the data; two nodes of one name cannot live on one machine.
             self._remember(node=f"sigma-{secrets.token_hex(4)}@localhost")
         if not is_free(HOST, self.port):
             self._remember(port=free_port())
         self._remember(between_nodes=free_port(), port_mapper=free_port())
-        for name in ("home", "log", "mnesia", "quorum", "schema", "generated", "conf.d"):
-            (self.folder / name).mkdir(exist_ok=True)
-            self._own(self.folder / name, 0o700)
-        self._write("enabled_plugins", "[].\n")
+
+    def _configuration(self) -> str:
+        """What `rabbitmq.conf` says."""
         listeners = {"default": HOST} | {f"also_{n}": at for n, at in enumerate(self._also_on)}
-        self._write(
-            "rabbitmq.conf",
+        return (
             "".join(f"listeners.tcp.{name} = {at}:{self.port}\n" for name, at in listeners.items())
             + f"default_user = {self.administrator}\n"
             f"default_pass = {self._memory['password']}\n"
@@ -231,21 +242,26 @@ class PrivateRabbit(PrivateServer):
             "default_permissions.read = .*\n"
             "default_permissions.write = .*\n"
             "log.console = false\n"
-            "raft.wal_max_size_bytes = 67108864\n",
+            "raft.wal_max_size_bytes = 67108864\n"
         )
-        environment = self._environment()
+
+    def _map_ports(self, environment: Mapping[str, str]) -> None:
+        """Start the port mapper.
+
+        By us, so that it is ours to end: the one that Erlang starts outlives it.
+        """
         if port_mapper := shutil.which("epmd"):
-            # Started by us, so that it is ours to end: the one that Erlang starts outlives it.
             self._port_mapper = self._spawn(
                 [port_mapper, "-port", environment["ERL_EPMD_PORT"], "-address", HOST],
                 environment,
                 guard="TERM",
             )
-        self._running = self._spawn([str(programs / "rabbitmq-server")], environment, guard="TERM")
-        self._remember(pid=self._running.pid)
 
     def _end(self, how: signal.Signals) -> None:
         super()._end(how)
+        self._unmap_ports()
+
+    def _unmap_ports(self) -> None:
         if self._port_mapper is not None:
             self._port_mapper.end(signal.SIGTERM, STOPPED_WITHIN_S)
             self._port_mapper = None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -33,6 +34,7 @@ BINDING = "entity.*"
 PREFETCH = 16
 PAGE = 500
 PAUSE_S = 1.0
+CONNECT_S = 10.0
 TOO_LARGE = 400
 LATER = (429, 503, 504)
 AWAY = (
@@ -68,18 +70,19 @@ async def main() -> None:
     """Consume forever; reconnect when the broker is unreachable or the connection is lost."""
     pool = await asyncpg.create_pool(os.environ["FOLLOWER_DATABASE_URL"], min_size=1, max_size=2)
     await pool.execute(TABLES)
-    while True:
+    # One address, or with spaces between them that of each node of a cluster.
+    for url in itertools.cycle(os.environ["SIGMA_AMQP_URL"].split()):
         try:
-            await read(pool)
+            await read(pool, url)
         except LOST as error:
             print(f"broker: {error!r}", flush=True)
         await asyncio.sleep(PAUSE_S)
 
 
-async def read(pool: Any) -> None:
+async def read(pool: Any, url: str) -> None:
     """Process one message after the other until the connection is lost."""
     # Without a heartbeat, it would take minutes to notice a broker that has disappeared.
-    async with await aio_pika.connect(os.environ["SIGMA_AMQP_URL"], heartbeat=5) as connection:
+    async with await aio_pika.connect(url, heartbeat=5, timeout=CONNECT_S) as connection:
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=PREFETCH)
         queue = await declare(channel)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import count
 from typing import Any, Final
 
 import aio_pika
@@ -27,6 +30,7 @@ from shared.http import READINESS
 from shared.messaging import topology
 from shared.messaging.topology import Queue
 from shared.process.config import ServiceConfig
+from shared.process.hosts import each_host
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +39,8 @@ HEARTBEAT_S: Final = 5
 network that drops everything is noticed within 20 s."""
 CONNECT_TIMEOUT_S: Final = 10.0
 """For opening a connection, which takes about six round trips, with TLS eight."""
+CONNECT_NODE_TIMEOUT_S: Final = 3.0
+"""The same where another node can be asked instead."""
 ANSWER_TIMEOUT_S: Final = 5.0
 """For each answer of the broker, so that a distant broker may take longer in total."""
 FIRST_ATTEMPT_S: Final = 1.0
@@ -88,7 +94,10 @@ class Bus:
     """One connection to the broker, reopened when it is lost."""
 
     def __init__(self, url: str, name: str, queues: Sequence[Queue] = topology.QUEUES) -> None:
-        self._url = url
+        """`url` may name the nodes of a cluster: `amqp://user:password@a:5672,b:5672/vhost`."""
+        self._urls = deque(each_host(url))
+        # The processes of an installation are spread over the nodes.
+        self._urls.rotate(random.randrange(len(self._urls)))  # noqa: S311
         self._name = name
         self.queues: Final = queues
         self._connection: AbstractConnection | None = None
@@ -151,7 +160,7 @@ class Bus:
 
     async def _keep_connected(self) -> None:
         pause_s = BACKOFF_FIRST_S
-        while True:
+        for attempt in count(1):
             try:
                 with abandoning_is_an_error():
                     async with self._connected() as lost:
@@ -166,16 +175,19 @@ class Bus:
                 # Any other error of a client library: connect again.
                 log.exception("bus_failed")
             self._tried.set()
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, BACKOFF_MAX_S)
+            self._urls.rotate(-1)
+            # Another node is asked at once: one that has died takes the others nothing.
+            if attempt % len(self._urls) == 0:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, BACKOFF_MAX_S)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncio.Event]:
         """Open the connection and declare the topology; the event is set when it is lost."""
         lost = asyncio.Event()
         connection = await aio_pika.connect(
-            self._url,
-            timeout=CONNECT_TIMEOUT_S,
+            self._urls[0],
+            timeout=CONNECT_TIMEOUT_S if len(self._urls) == 1 else CONNECT_NODE_TIMEOUT_S,
             heartbeat=HEARTBEAT_S,
             client_properties={"connection_name": self._name},
             connection_class=_Connection,

@@ -18,15 +18,17 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import aio_pika
-from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import AMQPError
 
 from shared.events import Event
 from shared.messaging.topology import QUEUES, Queue
 from shared.process import config
+from shared.process.hosts import each_host
 
 ANSWER_TIMEOUT_S: Final = 10.0
 COMMANDS: Final = ("list", "replay", "drop")
@@ -40,7 +42,7 @@ class _Settings(config.Settings):
 
 async def work(amqp_url: str, command: str, queue: Queue, say: Say, most: int = sys.maxsize) -> int:
     """Do it with the oldest messages, `most` at most; how many there were."""
-    connection = await aio_pika.connect(amqp_url, timeout=ANSWER_TIMEOUT_S)
+    connection = await _connected(amqp_url)
     async with connection, connection.channel() as channel:
         dead = await channel.get_queue(queue.dead)
         found = await channel.declare_queue(queue.dead, passive=True, timeout=ANSWER_TIMEOUT_S)
@@ -61,6 +63,15 @@ async def work(amqp_url: str, command: str, queue: Queue, say: Say, most: int = 
             await message.ack()
             done += 1
     return done
+
+
+async def _connected(amqp_url: str) -> AbstractConnection:
+    """To the first node that can be reached."""
+    *others, last = each_host(amqp_url)
+    for url in others:
+        with suppress(AMQPError, OSError, TimeoutError):
+            return await aio_pika.connect(url, timeout=ANSWER_TIMEOUT_S)
+    return await aio_pika.connect(last, timeout=ANSWER_TIMEOUT_S)
 
 
 def _copy(message: AbstractIncomingMessage, *, keep_headers: bool) -> aio_pika.Message:

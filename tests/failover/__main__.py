@@ -13,13 +13,13 @@ from __future__ import annotations
 import sys
 
 from tests.failover.catalogue import EXPERIMENTS, FULL_FORM, SHORT
-from tests.failover.servers import PairedServers
+from tests.failover.servers import SeveralServers
 from tests.faults.program import Suite, run_suite
 from tests.kit.servers import Servers
 
 
 def _servers(_isolated: bool) -> Servers:
-    return PairedServers()
+    return SeveralServers()
 
 
 FAILOVER = Suite(

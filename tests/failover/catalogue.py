@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from tests.failover import database
-from tests.failover.planted import BEFORE_THE_STANDBY_HAS_IT, DEMOTED_AND_KEPT
+from tests.failover import broker, database
+from tests.failover.planted import BEFORE_THE_STANDBY_HAS_IT, DEMOTED_AND_KEPT, ONE_NODE_ONLY
 from tests.faults.catalogue import HARD, Experiment
 from tests.faults.checker import Kind
 from tests.faults.experiments import FULL
@@ -14,7 +14,7 @@ from tests.faults.experiments import SHORT as SHORT_FAULTS
 
 FULL_FORM: Final = replace(FULL, server_kills=6, clients=18)
 """About 100 writes a second, on a machine that has the time for them."""
-SHORT: Final = replace(SHORT_FAULTS, server_kills=2)
+SHORT: Final = replace(SHORT_FAULTS, server_kills=2, clients=18)
 
 DATABASE: Final = (
     Experiment(
@@ -32,4 +32,20 @@ DATABASE: Final = (
         replace(HARD, server_kills=1),
     ),
 )
-EXPERIMENTS: Final = DATABASE
+BROKER: Final = (
+    Experiment(
+        "kill-leader",
+        broker.kill_leader,
+        ONE_NODE_ONLY,
+        Kind.LATE,
+        replace(HARD, server_kills=1),
+    ),
+    Experiment(
+        "restart-nodes",
+        broker.restart_nodes,
+        ONE_NODE_ONLY,
+        Kind.LATE,
+        replace(HARD, server_kills=1),
+    ),
+)
+EXPERIMENTS: Final = (*BROKER, *DATABASE)

@@ -26,4 +26,15 @@ DEMOTED_AND_KEPT: Final = Bug(
         ),
     ),
 )
-BUGS: Final = (BEFORE_THE_STANDBY_HAS_IT, DEMOTED_AND_KEPT)
+ONE_NODE_ONLY: Final = Bug(
+    "a process that has lost its node asks for that node again and for no other",
+    (
+        Change(
+            "shared/messaging/connection.py",
+            "        self._urls.rotate(random.randrange(len(self._urls)))  # noqa: S311\n",
+            "",
+        ),
+        Change("shared/messaging/connection.py", "            self._urls.rotate(-1)\n", ""),
+    ),
+)
+BUGS: Final = (BEFORE_THE_STANDBY_HAS_IT, DEMOTED_AND_KEPT, ONE_NODE_ONLY)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 
 from tests.kit.postgres_pair import PostgresPair
-from tests.kit.servers import Postgres, Servers
+from tests.kit.rabbit_cluster import RabbitCluster
+from tests.kit.servers import Postgres, Rabbit, Servers
 
 
-class PairedServers(Servers):
-    """As `Servers`, but PostgreSQL is a pair. Each is opened when somebody first asks for it."""
+class SeveralServers(Servers):
+    """As `Servers`, but of each kind there are several."""
 
     def __init__(self) -> None:
         super().__init__(own=True)
@@ -19,3 +20,9 @@ class PairedServers(Servers):
         pair = PostgresPair(self._private_folder() / "postgres")
         pair.start()
         return self._kept(Postgres(pair.url, pair))
+
+    @cached_property
+    def rabbit(self) -> Rabbit:
+        cluster = RabbitCluster(self._private_folder() / "rabbit")
+        cluster.start()
+        return self._kept(Rabbit(cluster.url, cluster))

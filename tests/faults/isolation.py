@@ -70,19 +70,6 @@ async def cut(service: str, port: int) -> AsyncIterator[None]:
         ["-s", address, "-p", "tcp", "--sport", str(port), "-j", "DROP"],
         ["-d", address, "-p", "tcp", "--dport", str(port), "-j", "DROP"],
     )
-    async with _dropping(rules):
-        yield
-
-
-@asynccontextmanager
-async def cut_off(address: str) -> AsyncIterator[None]:
-    """Drop every packet from and to a server that has this address alone."""
-    async with _dropping((["-s", address, "-j", "DROP"], ["-d", address, "-j", "DROP"])):
-        yield
-
-
-@asynccontextmanager
-async def _dropping(rules: Sequence[Sequence[str]]) -> AsyncIterator[None]:
     try:
         for rule in rules:
             await _iptables("-I", rule)

@@ -16,6 +16,7 @@ from pathlib import Path
 import asyncpg
 
 from deploy.local.child_process import ChildProcess
+from shared.process.hosts import each_host
 from tests.kit.eventually import eventually
 from tests.kit.servers import ROOT
 
@@ -34,7 +35,10 @@ class ExampleConsumer:
     async def start(self) -> None:
         """It listens when this returns."""
         env = {name: one for name, one in os.environ.items() if not name.startswith("SIGMA_")}
-        env |= {"SIGMA_AMQP_URL": self._amqp_url, "FOLLOWER_DATABASE_URL": self._database_url}
+        env |= {
+            "SIGMA_AMQP_URL": " ".join(each_host(self._amqp_url)),
+            "FOLLOWER_DATABASE_URL": self._database_url,
+        }
         process = ChildProcess([sys.executable, str(PROGRAM)], env, self._log, guard="KILL")
         self._open.push_async_callback(asyncio.to_thread, process.end, signal.SIGTERM, 5.0)
         self._database = await asyncpg.create_pool(self._database_url, min_size=0, max_size=1)
