@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 from tests.faults import isolation, restarts
-from tests.faults.catalogue import EXPERIMENTS
+from tests.faults.catalogue import ALSO_PLANTED, EXPERIMENTS
 from tests.faults.experiments import FULL, SHORT
 from tests.faults.program import Suite, run_suite
 from tests.kit.servers import Servers
@@ -27,6 +27,7 @@ FAULTS = Suite(
     module="tests.faults",
     doc=__doc__,
     experiments=EXPERIMENTS,
+    also_planted=ALSO_PLANTED,
     full=FULL,
     short=SHORT,
     servers=_servers,

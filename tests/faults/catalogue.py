@@ -1,7 +1,4 @@
-"""Every experiment, with the bug that has to turn it red.
-
-An export run and a sync that are killed are one more row each, once they are there.
-"""
+"""Every experiment, with the bug that has to turn it red, and further bugs of some."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tests.faults import background, experiments, planted, webhooks
+from tests.faults import background, experiments, exports, frozen, planted, syncs, webhooks
 from tests.faults.checker import Kind
 from tests.faults.experiments import FULL, Fault, Form
 from tests.faults.listeners import Ear
@@ -32,6 +29,8 @@ class Experiment:
     """Whether a request may go without any answer."""
     cuts: bool = False
     """Whether it needs a network of its own."""
+    exports: bool = False
+    """Whether it needs an SFTP server."""
     more_ears: tuple[tuple[str, Callable[[Caller], Ear]], ...] = ()
     """Listeners beside the bus and the feed."""
 
@@ -145,4 +144,40 @@ EXPERIMENTS: Final = (
         replace(HARD, server_kills=1, patience_s=40),
         more_ears=(("webhook", webhooks.WebhookEar),),
     ),
+    Experiment(
+        "kill-export",
+        exports.kill_in_export_runs,
+        planted.HALF_FILE_IN_PLACE,
+        Kind.HALF_FILE,
+        replace(HARD, pause_s=0.5, clients=4, patience_s=40, rows=4_000),
+        exports=True,
+    ),
+    Experiment(
+        "kill-sync",
+        syncs.kill_in_syncs,
+        planted.LOST_CREATES_ARE_FORGOTTEN,
+        Kind.DOUBLED,
+        replace(HARD, pause_s=0.5, clients=4, patience_s=40, rows=4_000),
+    ),
+    Experiment(
+        "freeze-worker",
+        frozen.freeze_the_worker,
+        planted.HOLD_FOR_EVER,
+        Kind.DOUBLED,
+        replace(HARD, pause_s=0.5, clients=4, patience_s=60, rows=4_000),
+        exports=True,
+        more_ears=(("webhook", webhooks.WebhookEar),),
+    ),
 )
+BY_NAME: Final = {experiment.name: experiment for experiment in EXPERIMENTS}
+ALSO_PLANTED: Final = (
+    replace(
+        BY_NAME["kill-services"],
+        bug=planted.NOT_ANSWERED_IS_REFUSED,
+        finds=Kind.FALSE_REFUSAL,
+        planted_form=replace(HARD, kills=16),
+    ),
+    replace(BY_NAME["kill-sync"], bug=planted.FAR_BEFORE_IT_IS_DONE, finds=Kind.NOT_COPIED),
+    replace(BY_NAME["kill-broker"], bug=planted.VERSION_BEFORE, finds=Kind.FALSE_EVENT),
+)
+"""Experiments with a second bug, so that each violation that the checker knows has one."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.faults.history import Effects, History, Listener, Outcome
+from tests.faults.history import Copy, Effects, History, Listener, Outcome
 
 
 class Kind(StrEnum):
@@ -24,6 +24,8 @@ class Kind(StrEnum):
     FALSE_EVENT = "events of nothing"
     DOUBLED = "effects doubled"
     INVERSION = "order inversions per record"
+    NOT_COPIED = "records lost on their way out"
+    HALF_FILE = "half files visible"
     SET_ASIDE = "dead letters lost or added"
     ANSWER = "answers outside the envelope"
     UNFINISHED = "accepted work not finished"
@@ -45,6 +47,8 @@ def judge(history: History) -> list[Violation]:
         *_records(history),
         *(one for name, each in history.listeners.items() for one in _heard(history, name, each)),
         *(one for name, each in history.effects.items() for one in _effects(name, each)),
+        *(one for name, each in history.copies.items() for one in _copied(name, each)),
+        *(Violation(Kind.HALF_FILE, what) for what in history.half_files),
     ]
     for queue, (expected, there) in history.set_aside.items():
         if there != expected:
@@ -144,3 +148,17 @@ def _effects(name: str, effects: Effects) -> Iterator[Violation]:
         yield Violation(Kind.LOST_EVENT, what)
     elif effects.counted > effects.events:
         yield Violation(Kind.DOUBLED, what)
+
+
+def _copied(name: str, copy: Copy) -> Iterator[Violation]:
+    """What is at a place outside, beside what has to be there."""
+    counts = Counter(record for record, _ in copy.found)
+    for record, count in counts.items():
+        if count > 1:
+            yield Violation(Kind.DOUBLED, f"{name}: {record} is there {count} times")
+    there = dict(copy.found)
+    for record in copy.expected.keys() | there.keys():
+        expected, found = copy.expected.get(record), there.get(record)
+        if expected != found:
+            what = f"{name}: {record} has {found or 'nothing'}, not {expected or 'nothing'}"
+            yield Violation(Kind.NOT_COPIED, what)

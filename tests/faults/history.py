@@ -70,6 +70,18 @@ class Effects:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """What is at a place outside: the records in a file, or the objects at the target of a channel.
+
+    `found` has a record and its token for each thing that is there.
+    """
+
+    expected: Mapping[str, str]
+    """Record -> its token."""
+    found: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """How long after the end of a fault something was as before, in seconds."""
 
@@ -89,6 +101,9 @@ class History:
     """Id -> version and value, as the API shows them now."""
     listeners: dict[str, Listener] = field(default_factory=dict)
     effects: dict[str, Effects] = field(default_factory=dict)
+    copies: dict[str, Copy] = field(default_factory=dict)
+    half_files: list[str] = field(default_factory=list)
+    """Files that somebody could see before they were whole."""
     set_aside: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Queue -> how many messages cannot be handled, and how many are in its dead letters."""
     answers: list[str] = field(default_factory=list)

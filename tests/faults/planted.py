@@ -180,6 +180,75 @@ RETRIED_DELIVERIES_HOLD_UP_NOBODY: Final = Bug(
         ),
     ),
 )
+HALF_FILE_IN_PLACE: Final = Bug(
+    "the file of an export is written where it is to appear",
+    (
+        Change(
+            "workflow_service/destinations/sftp.py",
+            "hidden = posixpath.join(folder, "
+            'f"{of_run}{file.attempt}-{secrets.token_hex(8)}.part")',
+            "hidden = path",
+        ),
+        Change(
+            "workflow_service/destinations/sftp.py",
+            'writing = await client.open(hidden, "xb")',
+            'writing = await client.open(hidden, "wb")',
+        ),
+    ),
+)
+LOST_CREATES_ARE_FORGOTTEN: Final = Bug(
+    "creates whose answer was lost are not looked for at the target",
+    (
+        Change(
+            "workflow_service/sync/running.py",
+            "        await find_lost(app[DATABASE], run, mapping, connector)\n",
+            "",
+        ),
+    ),
+)
+FAR_BEFORE_IT_IS_DONE: Final = Bug(
+    "a synchronisation notes how far it is before it has sent its page",
+    (
+        Change(
+            "workflow_service/sync_runs/pushing.py",
+            "    ended: BaseException | None = None\n",
+            "    async with db.acquire() as conn:\n"
+            "        await store.advance(conn, run, *then)\n"
+            "    ended: BaseException | None = None\n",
+        ),
+    ),
+)
+HOLD_FOR_EVER: Final = Bug(
+    "a process that wakes goes on with its work, without a look at its lease",
+    (
+        Change(
+            "workflow_service/holds.py",
+            "if time.monotonic() >= self._until_s:",
+            "if False and time.monotonic() >= self._until_s:",
+        ),
+    ),
+)
+NOT_ANSWERED_IS_REFUSED: Final = Bug(
+    "a request that was sent and got no answer is refused as one that never arrived",
+    (
+        Change(
+            "gateway/upstream/pool.py",
+            "                raise UpstreamTimeout.unknown() from None\n",
+            "                raise ServiceUnavailable from None\n",
+        ),
+    ),
+)
+VERSION_BEFORE: Final = Bug(
+    "the event of an update has the version that the record had before",
+    (
+        Change(
+            "records_service/writes/effects.py",
+            '"version": record.version if variant is None else variant.version,',
+            '"version": record.version - (event_type == EventType.ENTITY_UPDATED)'
+            " if variant is None else variant.version,",
+        ),
+    ),
+)
 BUGS: Final = (
     RETRY_WITHOUT_IDEMPOTENCY,
     COMMIT_BEFORE_IT_IS_DURABLE,
@@ -192,4 +261,10 @@ BUGS: Final = (
     POISON_IS_SWALLOWED,
     ATTEMPT_IS_FORGOTTEN,
     RETRIED_DELIVERIES_HOLD_UP_NOBODY,
+    HALF_FILE_IN_PLACE,
+    LOST_CREATES_ARE_FORGOTTEN,
+    FAR_BEFORE_IT_IS_DONE,
+    HOLD_FOR_EVER,
+    NOT_ANSWERED_IS_REFUSED,
+    VERSION_BEFORE,
 )

@@ -23,6 +23,7 @@ from tests.faults.catalogue import Experiment
 from tests.faults.experiments import Form
 from tests.faults.planted import copied
 from tests.faults.run import CuttableStack, Result, run
+from tests.kit.file_servers import sshd
 from tests.kit.servers import ROOT, Servers
 
 Last = Callable[[Callable[[str], None], bool], bool]
@@ -46,6 +47,8 @@ class Suite:
     cuts_services: bool
     """Whether each service has an address of its own, so that it can be cut off."""
     last: tuple[str, Last] | None = None
+    also_planted: Sequence[Experiment] = ()
+    """Some of the experiments again, with other bugs."""
 
 
 def run_suite(suite: Suite) -> int:
@@ -67,10 +70,14 @@ def run_suite(suite: Suite) -> int:
     chosen = [by_name[name] for name in names if name in by_name]
     red = []
     for experiment in list(chosen):
-        if experiment.cuts and not isolated:
-            _say(f"{experiment.name}: skipped, {isolation.why_not()}")
+        lacks = isolation.why_not() if experiment.cuts and not isolated else ""
+        if experiment.exports and sshd() is None:
+            lacks = "there is no sshd on this machine (Debian: apt install openssh-server)"
+        if lacks:
+            _say(f"{experiment.name}: skipped, {lacks}")
             chosen.remove(experiment)
     if asked.planted:
+        chosen += [one for one in suite.also_planted if by_name[one.name] in chosen]
         red = [one.name for one in chosen if not _planted(suite, one, folder, isolated)]
     elif chosen:
         form = suite.short if asked.short else suite.full
@@ -99,8 +106,7 @@ def _all(
 
 def _planted(suite: Suite, experiment: Experiment, folder: Path, isolated: bool) -> bool:
     """Whether the bug of an experiment turns it red, for the right reason."""
-    place = folder / f"{experiment.name}-planted"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(prefix=f"{experiment.name}-planted-", dir=folder))
     tree = copied(place / "code")
     experiment.bug.plant(tree)
     try:

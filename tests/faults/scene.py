@@ -91,7 +91,7 @@ class Scene:
         self.stack = stack
         self.name = name
         self.found = History()
-        self._folder = folder
+        self.folder = folder
         self._clients = clients
         self._pause_s = pause_s
         self._patience_s = patience_s
@@ -121,7 +121,7 @@ class Scene:
         await self.workspace.schema("apparel", ["name"], workflow=workflow["id"])
         servers = self.stack.servers
         database = await servers.postgres.empty_database("example_consumer")
-        self.example = ExampleConsumer(self.stack.amqp_url, database, self._folder)
+        self.example = ExampleConsumer(self.stack.amqp_url, database, self.folder)
         self._open.push_async_callback(self.example.close)
         await self.example.start()
         self.feed = FeedEar(self.admin)

@@ -213,9 +213,14 @@ class AzureServer(FileServer):
         } | other
 
 
+def sshd() -> str | None:
+    """The program of OpenSSH's server, which takes its full path to start; None without one."""
+    return shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+
+
 def sshd_or_skip() -> str:
-    """The program of OpenSSH's server, which takes its full path to start."""
-    found = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+    """The program of OpenSSH's server; without one, the test is skipped."""
+    found = sshd()
     if found is None:
         pytest.skip("there is no sshd on this machine (Debian: apt install openssh-server)")
     return found

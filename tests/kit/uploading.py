@@ -21,7 +21,7 @@ PIECE = bytes(range(256)) * 4_096
 
 async def main(told: dict[str, Any]) -> None:
     outbound = Outbound(Allowed.parse("127.0.0.1"))
-    file = File(told["name"], told["run_id"], "text/csv")
+    file = File(told["name"], told["run_id"], 1, "text/csv")
     async with opened(told["kind"], told["config"], file, outbound) as upload:
         await upload.write(PIECE)
         before = _peak_bytes()

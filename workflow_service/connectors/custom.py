@@ -248,10 +248,10 @@ def _external_id(found: Any) -> str | None:
 
 @asynccontextmanager
 async def _connected(
-    app: web.Application, config: Config, _: Checkpoint
+    app: web.Application, config: Config, checkpoint: Checkpoint
 ) -> AsyncIterator[CustomConnector]:
     parsed = CustomConfig.of(config)
-    yield CustomConnector(parsed, Target(app, parsed.headers))
+    yield CustomConnector(parsed, Target(app, parsed.headers, checkpoint.check))
 
 
 CUSTOM: Final = ChannelType(

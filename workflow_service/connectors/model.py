@@ -171,7 +171,12 @@ class Checkpoint(Protocol):
     """What a connector notes about work that goes on at the target, such as the id of a job there.
 
     It is kept with the synchronisation: the process that takes over after a crash finds it here.
+    Before each request, a connector asks whether the synchronisation is still that of its process.
     """
+
+    async def check(self) -> None:
+        """Return if it is. A process that was stopped for long, and wakes, gets an exception."""
+        ...
 
     @property
     def value(self) -> str | None:

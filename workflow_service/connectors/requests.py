@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -68,8 +68,15 @@ class Answer:
 class Target:
     """One target, with the headers that each request to it has."""
 
-    def __init__(self, app: web.Application, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        headers: Mapping[str, str],
+        check: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`check`: awaited before each request; what it raises keeps that from being sent."""
         self._app = app
+        self._check = check
         self._headers = headers
         self._secrets = _words(headers.values())
 
@@ -97,6 +104,7 @@ class Target:
         throttled = 0
         pauses = iter(PAUSES_S)
         while True:
+            await self._check()
             try:
                 async with self._app[OUTBOUND].request(
                     method,

@@ -1,6 +1,7 @@
 """Uploads the file of an export job to where its owner wants it.
 
-    async with opened(kind, config, File(name, run.id, media_type), outbound) as upload:
+    file = File(name, run.id, run.attempt, media_type)
+    async with opened(kind, config, file, outbound) as upload:
         await upload.write(data)
         path = await upload.commit()
 

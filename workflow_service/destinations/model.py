@@ -21,6 +21,8 @@ class File:
     """Its name in a folder, such as `products-20260204T173000Z.csv.gz`."""
     run_id: str
     """The same when a run that was killed starts anew: what it left is then removed."""
+    attempt: int
+    """Counted; what a later one has made is left alone."""
     media_type: str
 
 

@@ -2,7 +2,8 @@
 
 The file is written under a name that begins with a dot, and renamed when it is whole. Each try of a
 run has a name of its own: a process that comes back after another one has taken the run over must
-not write into that one's file. A try removes what earlier ones have left.
+not write into that one's file. A try removes what earlier ones have left, and nothing that is of
+later ones.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ async def opened(config: SftpConfig, file: File, outbound: Outbound) -> AsyncIte
         path = full_path(config.path, file.name)
         folder = posixpath.dirname(path)
         of_run = f".sigma-{file.run_id}-"
-        hidden = posixpath.join(folder, f"{of_run}{secrets.token_hex(8)}.part")
+        hidden = posixpath.join(folder, f"{of_run}{file.attempt}-{secrets.token_hex(8)}.part")
         with _causes(path):
-            await _remove_leftovers(client, folder, of_run)
+            await _remove_leftovers(client, folder, of_run, file.attempt)
             writing = await client.open(hidden, "xb")
         yield SftpUpload(client, writing, hidden, path)
 
@@ -95,11 +96,14 @@ async def _client(config: SftpConfig, outbound: Outbound) -> AsyncIterator[async
             await connection.wait_closed()
 
 
-async def _remove_leftovers(client: asyncssh.SFTPClient, folder: str, of_run: str) -> None:
+async def _remove_leftovers(
+    client: asyncssh.SFTPClient, folder: str, of_run: str, attempt: int
+) -> None:
     looked_at = 0
     async for entry in client.scandir(folder or "."):
         name = str(entry.filename)
-        if name.startswith(of_run):
+        tried = name.removeprefix(of_run).partition("-")[0]
+        if name.startswith(of_run) and tried.isdecimal() and int(tried) <= attempt:
             with suppress(asyncssh.SFTPNoSuchFile):
                 await client.remove(posixpath.join(folder, name))
         looked_at += 1

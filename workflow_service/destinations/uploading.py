@@ -82,7 +82,7 @@ async def try_connection(kind: str, config: Mapping[str, Any], outbound: Outboun
     Raises `DeliveryFailed`.
     """
     destination = await _destination(kind)
-    file = File(_TRIED, _TRIED, "text/plain")
+    file = File(_TRIED, _TRIED, 1, "text/plain")
     try:
         async with _in_time():
             await destination.try_out(_read(kind, config), file, outbound)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Final
 
 from aiohttp import web
@@ -25,6 +25,7 @@ from workflow_service.formats import (
     media_type,
     writer,
 )
+from workflow_service.holds import Hold
 from workflow_service.outbound.client import OUTBOUND
 from workflow_service.secrets.vault import VAULT, CannotOpen, Place
 
@@ -38,15 +39,16 @@ class Interrupted(Exception):
     """Another service is away, or others wait. The run can be started anew."""
 
 
-async def export(app: web.Application, claim: Claim, renew: Callable[[], Awaitable[None]]) -> Done:
+async def export(app: web.Application, claim: Claim, hold: Hold) -> Done:
     """The file, or why there is none. Nothing is visible at the destination before the end.
 
-    Raises `Interrupted`, and what `renew` raises, which is asked before the file appears.
+    Raises `Interrupted`, or what the hold raises, which is asked before whatever is sent to the
+    destination.
     """
     limit = asyncio.timeout(RUN_S_MAX)
     try:
         async with limit:
-            return await _export(app, claim, renew)
+            return await _export(app, claim, hold)
     except TimeoutError:
         if not limit.expired():
             raise
@@ -64,7 +66,7 @@ async def export(app: web.Application, claim: Claim, renew: Callable[[], Awaitab
         return Done(error=str(error)[:ERROR_LENGTH_MAX])
 
 
-async def _export(app: web.Application, claim: Claim, renew: Callable[[], Awaitable[None]]) -> Done:
+async def _export(app: web.Application, claim: Claim, hold: Hold) -> Done:
     kind = claim.body["destinationType"]
     place = Place(claim.workspace_id, destinations.KIND, claim.job_id)
     destination = destinations.opened(kind, claim.sealed, app[VAULT], place)
@@ -75,22 +77,28 @@ async def _export(app: web.Application, claim: Claim, renew: Callable[[], Awaita
     file = File(
         file_name(claim.body["name"], claim.started_at, made, compression),
         claim.run_id,
+        claim.attempt,
         media_type(made, compression),
     )
     writing, size = writer(made, compression), 0
-    async with (
-        app[RECORDS].stream(export_path(claim.body), identity_token=lent) as pieces,
-        opened(kind, destination.config, file, app[OUTBOUND]) as upload,
-    ):
+    async with AsyncExitStack() as stack:
+        streamed = app[RECORDS].stream(export_path(claim.body), identity_token=lent)
+        pieces = await stack.enter_async_context(streamed)
+        await hold.check()
+        opening = opened(kind, destination.config, file, app[OUTBOUND])
+        upload = await stack.enter_async_context(opening)
         async for piece in pieces:
             data = await _fed(writing, piece)
             if data:
                 size += len(data)
+                await hold.check()
                 await upload.write(data)
         data = await in_thread(writing.finish)
         size += len(data)
+        await hold.check()
         await upload.write(data)
-        await renew()
+        # Always asked: a file that appears late would replace that of the next one to make it.
+        await hold.renew()
         path = await upload.commit()
     return Done(
         record_count=writing.records,

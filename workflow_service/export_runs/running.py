@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final
@@ -28,6 +29,7 @@ from workflow_service.export_runs import commands, store, turns
 from workflow_service.export_runs.exporting import Interrupted, export
 from workflow_service.export_runs.model import Claim, Done
 from workflow_service.export_runs.turns import Turn
+from workflow_service.holds import Hold
 from workflow_service.leases import Lost
 from workflow_service.outbound.resolving import TENANT
 
@@ -120,12 +122,13 @@ class Worker:
         while await commands.start_due(self._db) == commands.DUE_AT_ONCE:
             pass
         while len(self._runs) < turns.PLACES:
-            worker = secrets.token_hex(8)
+            worker, since_s = secrets.token_hex(8), time.monotonic()
             claim = await commands.claim(self._db, worker, LEASE_S, RUNS_PER_WORKSPACE)
             if claim is None:
                 break
             turn = Turn(claim.workspace_id, asyncio.get_running_loop().time())
-            task = asyncio.create_task(self._do(claim, turn), name=f"export_run {claim.run_id}")
+            work = self._do(claim, turn, since_s)
+            task = asyncio.create_task(work, name=f"export_run {claim.run_id}")
             self._runs[task] = turn
             task.add_done_callback(self._ended)
         else:
@@ -155,13 +158,13 @@ class Worker:
         if not task.cancelled() and task.exception() is not None:
             log.error("export_run_lost", exc_info=task.exception())
 
-    async def _do(self, claim: Claim, turn: Turn) -> None:
+    async def _do(self, claim: Claim, turn: Turn, since_s: float) -> None:
         """Do a run, and store what came of it."""
         TENANT.set(claim.workspace_id)
         told = {"workspace_id": claim.workspace_id, "job_id": claim.job_id, "run_id": claim.run_id}
         began = asyncio.get_running_loop().time()
         try:
-            done = await self._under_lease(claim, turn)
+            done = await self._under_lease(claim, turn, since_s)
         except asyncio.CancelledError:
             with suppress(Exception):
                 await self._give_back(claim, 0.0, counts=False)
@@ -186,7 +189,7 @@ class Worker:
             commands.ENDED.labels("success" if done.error is None else "failed").inc()
             log.info("export_run_ended", **told, records=done.record_count, error=done.error)
 
-    async def _under_lease(self, claim: Claim, turn: Turn) -> Done:
+    async def _under_lease(self, claim: Claim, turn: Turn, since_s: float) -> Done:
         if claim.attempt > ATTEMPTS_MAX:
             return Done(error=f"The process that made the file ended {claim.attempt - 1} times")
 
@@ -194,9 +197,8 @@ class Worker:
             async with self._db.acquire() as conn:
                 await store.renew(conn, claim, LEASE_S)
 
-        work = asyncio.ensure_future(export(self._app, claim, renew))
-        loop = asyncio.get_running_loop()
-        held_until = loop.time() + LEASE_S
+        hold = Hold(LEASE_S, renew, since_s=since_s)
+        work = asyncio.ensure_future(export(self._app, claim, hold))
         try:
             while not work.done():
                 await asyncio.wait({work}, timeout=RENEW_S)
@@ -208,11 +210,10 @@ class Worker:
                         f"It took longer than {turns.TURN_S:g} seconds while others waited"
                     )
                 try:
-                    await renew()
-                    held_until = loop.time() + LEASE_S
+                    await hold.renew()
                 except ApiError:
                     # The database is away. Nobody can take the run over before the lease ends.
-                    if loop.time() > held_until - RENEW_S:
+                    if hold.left_s < RENEW_S:
                         raise Lost from None
             return await work
         finally:

@@ -55,7 +55,8 @@ def shopify(server: str | None) -> ChannelType:
         app: web.Application, config: Config, checkpoint: Checkpoint
     ) -> AsyncIterator[Connector]:
         base = server or f"https://{shop_host(config['shopUrl'])}"
-        yield ShopifyConnector(Shop(app[OUTBOUND], Address(base), config["apiKey"]), checkpoint)
+        shop = Shop(app[OUTBOUND], Address(base), config["apiKey"], check=checkpoint.check)
+        yield ShopifyConnector(shop, checkpoint)
 
     return ChannelType(
         plain=frozenset({"shopUrl"}),

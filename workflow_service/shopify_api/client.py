@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -83,8 +83,16 @@ class Shop:
     """All requests of one connection, one after another."""
 
     def __init__(
-        self, outbound: Outbound, address: Address, token: str, budget: Budget | None = None
+        self,
+        outbound: Outbound,
+        address: Address,
+        token: str,
+        budget: Budget | None = None,
+        *,
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`check`: awaited before each request; what it raises keeps that from being sent."""
+        self._check = check
         self._outbound = outbound
         self._address = address
         self._headers = {
@@ -154,6 +162,7 @@ class Shop:
         for attempt in range(1, ATTEMPTS_MAX + 1):
             if attempt > 1:
                 await asyncio.sleep(_PAUSE_S * 2**attempt)
+            await self._may_send()
             try:
                 async with self._outbound.request(
                     method,
@@ -177,7 +186,12 @@ class Shop:
                 problem = str(error)
         raise TargetFailed(problem)
 
+    async def _may_send(self) -> None:
+        if self._check is not None:
+            await self._check()
+
     async def _once(self, document: Document, body: bytes) -> dict[str, Any]:
+        await self._may_send()
         try:
             async with self._outbound.request(
                 "POST",

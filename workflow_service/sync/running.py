@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import Counter as Tally
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -30,6 +31,7 @@ from workflow_service.connectors.model import (
     TargetBusy,
     TargetFailed,
 )
+from workflow_service.holds import Hold
 from workflow_service.leases import Lost
 from workflow_service.mapping.mapping import ChannelMapping, Source
 from workflow_service.outbound.resolving import TENANT
@@ -97,11 +99,11 @@ async def _work(app: web.Application) -> None:
         while True:
             active = {task: of for task, of in active.items() if not task.done()}
             RUNNING.set(len(active))
-            run = None
+            claimed = None
             if len(active) < AT_ONCE:
                 busy = [of for of, n in Tally(active.values()).items() if n >= OF_WORKSPACE]
-                run = await _claimed(app, busy)
-            if run is None:
+                claimed = await _claimed(app, busy)
+            if claimed is None:
                 await _look_who_waits(app, list(active.values()))
                 if time.monotonic() > look_at:
                     look_at = time.monotonic() + INACTIVE_S
@@ -110,7 +112,8 @@ async def _work(app: web.Application) -> None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(app[WAKE].wait(), LOOK_S)
                 continue
-            task = asyncio.create_task(_held(app, run), name=f"sync {run.id}")
+            run, hold = claimed
+            task = asyncio.create_task(_held(app, run, hold), name=f"sync {run.id}")
             active[task] = run.workspace_id
     finally:
         for task in active:
@@ -135,14 +138,15 @@ async def _wake_inactive(app: web.Application) -> None:
             await store.wake_inactive(conn)
 
 
-async def _claimed(app: web.Application, busy: Sequence[str]) -> Run | None:
-    """One that is due, and is this process's from now on."""
+async def _claimed(app: web.Application, busy: Sequence[str]) -> tuple[Run, Hold] | None:
+    """One that is due, and is this process's as long as it holds it."""
     try:
         async with app[DATABASE].acquire() as conn:
             for each in await store.RUNS.waiting(conn, store.DUE_AT_ONCE, busy):
+                since_s = time.monotonic()
                 run = await store.claim(conn, each, secrets.token_hex(8))
                 if run is not None:
-                    return run
+                    return run, Hold(LEASE_S, partial(_renew, app, run), since_s=since_s)
     except (ServiceUnavailable, UpstreamTimeout):
         pass
     except Exception:
@@ -150,19 +154,24 @@ async def _claimed(app: web.Application, busy: Sequence[str]) -> Run | None:
     return None
 
 
-async def _held(app: web.Application, run: Run) -> None:
+async def _renew(app: web.Application, run: Run) -> None:
+    async with app[DATABASE].acquire() as conn:
+        await store.renew(conn, run)
+
+
+async def _held(app: web.Application, run: Run, hold: Hold) -> None:
     """Work on one synchronisation, and hold it meanwhile."""
     TENANT.set(run.workspace_id)
     db = app[DATABASE]
-    work = asyncio.create_task(_worked(app, run))
+    work = asyncio.create_task(_worked(app, run, hold))
     try:
         while True:
             done, _ = await asyncio.wait({work}, timeout=RENEW_S)
             if done:
                 break
             try:
+                await hold.renew()
                 async with db.acquire() as conn:
-                    await store.renew(conn, run)
                     is_active = await channels.is_active(conn, run.workspace_id, run.channel_id)
             except Lost:
                 log.warning("sync_lost", channel=run.channel_id, run=run.id)
@@ -191,7 +200,7 @@ async def _held(app: web.Application, run: Run) -> None:
         await work
 
 
-async def _worked(app: web.Application, run: Run) -> None:
+async def _worked(app: web.Application, run: Run, hold: Hold) -> None:
     db = app[DATABASE]
     error: str | None = None
     kind = "-"
@@ -199,7 +208,7 @@ async def _worked(app: web.Application, run: Run) -> None:
         async with db.acquire() as conn:
             channel = opened(app, await channels.get(conn, run.workspace_id, run.channel_id))
         kind = channel.type
-        await _go_on(app, run, channel)
+        await _go_on(app, run, channel, hold)
     except Lost:
         return
     except _TurnOver:
@@ -249,7 +258,7 @@ async def _end(app: web.Application, run: Run, kind: str, error: str | None) -> 
     )
 
 
-async def _go_on(app: web.Application, run: Run, channel: Channel) -> None:
+async def _go_on(app: web.Application, run: Run, channel: Channel, hold: Hold) -> None:
     """Do the steps that are left."""
     kind = app[CHANNEL_TYPES][channel.type]
     if kind.connect is None:
@@ -257,12 +266,12 @@ async def _go_on(app: web.Application, run: Run, channel: Channel) -> None:
     if not channel.body["active"]:
         raise TargetFailed(DEACTIVATED)
     token = lent_tokens(app, run.workspace_id, run.caller_kind, run.caller_id)  # type: ignore[arg-type]
-    records = Records(app, channel, token, PATIENCE_S)
+    records = Records(app, channel, token, PATIENCE_S, check=hold.check)
     mapping = mapping_of(channel)
     await token()
     steps = STEPS[run.direction]
     step, place = run.step, run.place
-    async with kind.connect(app, channel.config, _Checkpoint(app, run)) as connector:
+    async with kind.connect(app, channel.config, _Checkpoint(app, run, hold)) as connector:
         # Also before a pull: what a lost create has made is no new object of the target.
         await find_lost(app[DATABASE], run, mapping, connector)
         turn = _Turn(app, run)
@@ -352,9 +361,10 @@ class _Turn:
 class _Checkpoint:
     """What a connector notes, kept with the run."""
 
-    def __init__(self, app: web.Application, run: Run) -> None:
+    def __init__(self, app: web.Application, run: Run, hold: Hold) -> None:
         self._app = app
         self._run = run
+        self.check = hold.check
         self.value = run.checkpoint
 
     async def save(self, value: str | None) -> None:

@@ -56,6 +56,9 @@ class _Nothing:
     async def save(self, value: str | None) -> None:
         """Forget it."""
 
+    async def check(self) -> None:
+        """Nobody else tries this out."""
+
 
 async def test_connection(request: web.Request, channel: Channel) -> Tested:
     """Whether the target can be reached; raises `TargetFailed`, `ValidationError`."""

@@ -153,7 +153,8 @@ async def pull_page(
     plan = await in_thread(planned, mapping, items, known, run.mark(Step.PULL))
     if plan.new:
         ids = [new_id("map") for _ in plan.new]
-        async with db.acquire() as conn:
+        async with db.transaction() as conn:
+            await store.renew(conn, run)
             await mapping_store.intend_records(conn, run, plan.new, ids)
     results = await records.write(plan.rows) if plan.rows else []
     of_entity = {each.entity_id: each for each in known.values()}
@@ -167,6 +168,7 @@ async def pull_page(
         elif plan.external_ids[entity_id] in plan.new:
             forgotten.append(entity_id)
     async with db.transaction() as conn:
+        await store.renew(conn, run)
         if agreed:
             await mapping_store.agree(conn, run, agreed, run.mark(Step.PULL))
         if plan.unchanged:

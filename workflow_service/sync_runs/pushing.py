@@ -104,7 +104,8 @@ async def push_page(
     plan = await in_thread(planned, mapping, records, known, run.mark(Step.PUSH))
     creates = {each.entity_id: each.key for each in plan.items if each.external_id is None}
     if creates:
-        async with db.acquire() as conn:
+        async with db.transaction() as conn:
+            await store.renew(conn, run)
             await mapping_store.intend_creates(
                 conn,
                 run,
@@ -155,6 +156,8 @@ async def _store(
         and items[each.entity_id].external_id is None
     ]
     async with db.transaction() as conn:
+        # First, so that two processes that deal with the same records wait in one order.
+        await store.renew(conn, run)
         taken = await mapping_store.taken(conn, run, [each.external_id for each in sent.values()])
         agreed: dict[str, Agreed] = {}
         for one in sent.values():
@@ -228,6 +231,7 @@ async def find_lost(db: Database, run: Run, mapping: ChannelMapping, connector: 
         found = await _compared(db, run, mapping, connector, lost)
     if found:
         async with db.transaction() as conn:
+            await store.renew(conn, run)
             taken = await mapping_store.taken(conn, run, list(found.values()))
             free = {each: id_ for each, id_ in found.items() if id_ not in taken}
             await mapping_store.adopt(conn, run, free)

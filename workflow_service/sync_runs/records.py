@@ -53,8 +53,16 @@ class Records:
     """Reads and writes the records of one channel."""
 
     def __init__(
-        self, app: web.Application, channel: Channel, token: TakeToken, patience_s: float = 0.0
+        self,
+        app: web.Application,
+        channel: Channel,
+        token: TakeToken,
+        patience_s: float = 0.0,
+        *,
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`check`: awaited before each request; what it raises keeps that from being sent."""
+        self._check = check
         self._app = app
         self._channel = channel
         self._token = token
@@ -115,11 +123,14 @@ class Records:
         until = time.monotonic() + self._patience_s
         while True:
             try:
+                token = await self._token()
+                if self._check is not None:
+                    await self._check()
                 return await self._app[RECORDS].request(
                     "POST",
                     f"/internal/channel-records/{action}",
                     json=asked,
-                    identity_token=await self._token(),
+                    identity_token=token,
                     reads=action != "write",
                 )
             except (ServiceUnavailable, UpstreamTimeout):

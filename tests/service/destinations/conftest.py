@@ -14,7 +14,7 @@ from workflow_service.destinations import File
 from workflow_service.outbound.addresses import Allowed
 from workflow_service.outbound.client import Outbound
 
-FILE = File("all-20260204T173000Z.csv", "run-1", "text/csv; charset=utf-8")
+FILE = File("all-20260204T173000Z.csv", "run-1", 1, "text/csv; charset=utf-8")
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import asyncssh
 import pytest
 
@@ -115,3 +117,22 @@ async def test_a_password_is_accepted(outbound, tmp_path):
             path = await upload.commit()
     assert (tmp_path / FILE.name).read_bytes() == b"content"
     assert path == str(tmp_path / FILE.name)
+
+
+async def test_a_try_that_wakes_leaves_a_later_one_alone_and_replaces_nothing(sftp, outbound):
+    config = sftp.config(path=str(sftp.files / "all.csv"))
+    first, second, third = (replace(FILE, attempt=number) for number in (1, 2, 3))
+    async with opened("sftp", config, second, outbound) as asleep:
+        await asleep.write(CONTENT)
+        async with opened("sftp", config, third, outbound) as upload:
+            (hidden,) = sftp.files.iterdir()
+            assert hidden.name.startswith(f".sigma-{FILE.run_id}-3-")
+            async with opened("sftp", config, first, outbound):
+                assert hidden.exists()
+            await upload.write(CONTENT)
+            await upload.commit()
+        with pytest.raises(DeliveryFailed):
+            await asleep.commit()
+    assert (sftp.files / "all.csv").read_bytes() == CONTENT
+    assert [each.name for each in sftp.files.iterdir()] == ["all.csv"]
+    (sftp.files / "all.csv").unlink()

@@ -10,6 +10,7 @@ import pytest
 from tests.faults.checker import Kind, judge
 from tests.faults.history import (
     Change,
+    Copy,
     Effects,
     History,
     Listener,
@@ -23,6 +24,7 @@ FIRST = Change("ent-1", 1, ("tok-1",), "evt-1")
 SECOND = Change("ent-1", 2, ("tok-2",), "evt-2")
 OTHER = Change("ent-2", 1, ("tok-3",), "evt-3")
 ALL = (FIRST, SECOND, OTHER)
+COPIED = (("ent-2", "tok-3"), ("ent-1", "tok-2"))
 
 
 def acknowledged(change: Change) -> Write:
@@ -40,6 +42,9 @@ def history() -> History:
             "consumer": Effects(
                 {"ent-1": 2, "ent-2": 1}, {"ent-1": 2, "ent-2": 1}, counted=3, events=3
             )
+        },
+        copies={
+            "file": Copy({"ent-1": "tok-2", "ent-2": "tok-3"}, COPIED),
         },
         set_aside={"queue": (2, 2)},
         recoveries=[Recovery("broker", 3.0, 5.0)],
@@ -179,6 +184,30 @@ def acknowledged_in_the_wrong_order(found: History) -> None:
     found.writes.reverse()
 
 
+def copied(*found: tuple[str, str]) -> Copy:
+    return Copy({"ent-1": "tok-2", "ent-2": "tok-3"}, found)
+
+
+def not_copied(found: History) -> None:
+    found.copies["file"] = copied(COPIED[0])
+
+
+def copied_as_it_was_before(found: History) -> None:
+    found.copies["file"] = copied(COPIED[0], ("ent-1", "tok-1"))
+
+
+def copied_from_nowhere(found: History) -> None:
+    found.copies["file"] = copied(*COPIED, ("ent-9", "tok-9"))
+
+
+def copied_twice(found: History) -> None:
+    found.copies["file"] = copied(*COPIED, COPIED[0])
+
+
+def half_a_file(found: History) -> None:
+    found.half_files.append("names.jsonl was seen with 7 of 9 lines")
+
+
 def poison_lost(found: History) -> None:
     found.set_aside["queue"] = (2, 1)
 
@@ -223,6 +252,11 @@ VIOLATIONS = [
     (heard_in_the_wrong_order, Kind.INVERSION),
     (in_the_feed_in_the_wrong_order, Kind.INVERSION),
     (acknowledged_in_the_wrong_order, Kind.INVERSION),
+    (not_copied, Kind.NOT_COPIED),
+    (copied_as_it_was_before, Kind.NOT_COPIED),
+    (copied_from_nowhere, Kind.NOT_COPIED),
+    (copied_twice, Kind.DOUBLED),
+    (half_a_file, Kind.HALF_FILE),
     (poison_lost, Kind.SET_ASIDE),
     (good_messages_set_aside, Kind.SET_ASIDE),
     (answered_otherwise, Kind.ANSWER),

@@ -9,7 +9,8 @@ import pytest
 
 from tests.failover import catalogue as failover
 from tests.failover import planted as failover_planted
-from tests.faults.catalogue import EXPERIMENTS
+from tests.faults.catalogue import ALSO_PLANTED, EXPERIMENTS
+from tests.faults.checker import Kind
 from tests.faults.planted import BUGS, Bug, Change, DoesNotFit
 from tests.kit.servers import ROOT
 
@@ -26,9 +27,15 @@ def test_a_bug_can_be_planted_and_is_python(bug: Bug, tmp_path: Path):
 
 
 def test_every_bug_turns_an_experiment_red():
-    assert {experiment.bug for experiment in EXPERIMENTS} == set(BUGS)
+    assert {experiment.bug for experiment in (*EXPERIMENTS, *ALSO_PLANTED)} == set(BUGS)
     planted = {experiment.bug for experiment in failover.EXPERIMENTS}
     assert planted - set(BUGS) == set(failover_planted.BUGS)
+
+
+def test_every_violation_has_a_bug():
+    """But for lateness, which depends on the machine."""
+    found = {experiment.finds for experiment in (*EXPERIMENTS, *ALSO_PLANTED)}
+    assert found == set(Kind) - {Kind.LATE}
 
 
 def test_a_bug_that_does_not_fit_is_refused():
