@@ -119,6 +119,7 @@ BOUNDED = {
     "workflow_service/export_jobs/commands.py": {"field", "name"},
     "workflow_service/export_runs/commands.py": {"name"},
     "workflow_service/export_jobs/destination.py": {"FIELD", "field", "name"},
+    "workflow_service/destinations/s3.py": {"name"},
     "workflow_service/secrets/masks.py": {"field"},
     "workflow_service/shopify/channel_type.py": {"js_type(value)"},
     "workflow_service/shopify/products.py": {"row.variant_id"},
