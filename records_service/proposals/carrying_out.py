@@ -31,7 +31,7 @@ from records_service.context import Context
 from records_service.proposals import store
 from records_service.proposals.inspecting import check_writable, located, value_in
 from records_service.proposals.model import Applied, Change, Operation
-from records_service.proposals.scheduling import Kind, Placed, Row
+from records_service.proposals.steps import Kind, Placed, Row
 from records_service.values.entries import Values, same, scope_key
 from records_service.values.validation import Faults
 from records_service.variants import commands as variants

@@ -16,29 +16,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final
 
 from records_service.attributes.model import Attribute
 from records_service.attributes.unique_keys import unique_keys_of
 from records_service.proposals.model import Action, Change, Operation
+from records_service.proposals.steps import (
+    Held,
+    Kind,
+    Placed,
+    Row,
+    Slot,
+    Step,
+    UniqueValue,
+    last,
+)
 
-UniqueValue: TypeAlias = tuple[str, bytes]
-"""Attribute id and hash of a unique value, whatever its scope."""
 _PLACES: Final[UniqueValue] = ("", b"places")
-
-
-class Kind(IntEnum):
-    """What is written in a step, in this order."""
-
-    CREATE = 0
-    UPDATE = 1
-    CREATE_VARIANT = 2
-    UPDATE_VARIANT = 3
-    DELETE_VARIANT = 4
-    DELETE = 5
-
-
 _OF_RECORD: Final = {
     Action.CREATE: Kind.CREATE,
     Action.UPDATE: Kind.UPDATE,
@@ -49,65 +43,6 @@ _OF_VARIANT: Final = {
     Action.UPDATE: Kind.UPDATE_VARIANT,
     Action.DELETE: Kind.DELETE_VARIANT,
 }
-
-
-class Slot(NamedTuple):
-    """When something is written; slots compare by time."""
-
-    step: int
-    kind: Kind
-
-    def later(self, kind: Kind) -> int:
-        """The first step in which this kind is written after it."""
-        return self.step if kind > self.kind else self.step + 1
-
-    def beside(self, kind: Kind) -> int:
-        """As `later`, or at the same time and behind it in the order of its kind."""
-        return self.step if kind >= self.kind else self.step + 1
-
-
-class Placed(NamedTuple):
-    """An operation and its place in the change set, from 0."""
-
-    place: int
-    operation: Operation
-
-
-@dataclass(slots=True)
-class Row:
-    """Operations that are written as one: several only for updates."""
-
-    slot: Slot
-    operations: list[Placed]
-    changed: dict[str, set[Any]] = field(default_factory=dict)
-    """Attribute -> the scopes that change, and None where a value is removed."""
-
-    def takes(self, operation: Operation) -> bool:
-        """Whether an update of the same thing changes other values than those of this row.
-
-        That a required value is not removed is looked at for each attribute of a row as a whole.
-        """
-        return not any(
-            change.new_value is None or None in known or _scope(change) in known
-            for change in operation.changes
-            if (known := self.changed.get(change.attribute)) is not None
-        )
-
-    def add(self, placed: Placed) -> None:
-        """Write this operation, too."""
-        self.operations.append(placed)
-        self.note(placed.operation)
-
-    def note(self, operation: Operation) -> None:
-        """Take note of what the operation changes."""
-        for change in operation.changes:
-            known = self.changed.setdefault(change.attribute, set())
-            known.add(_scope(change))
-            if change.new_value is None:
-                known.add(None)
-
-
-Step: TypeAlias = dict[Kind, list[Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +80,8 @@ class _Record(_Thing):
     """When a variant is written last that is judged by what it inherits."""
     named: Slot | None = None
     """When something is written last that names the record."""
-    values: set[UniqueValue] = field(default_factory=set)
+    held: dict[str, Held] = field(default_factory=lambda: defaultdict(Held))
+    """Attribute id -> the unique values that the record and its variants have had."""
     variants: dict[str, _Thing] = field(default_factory=lambda: defaultdict(_Thing))
 
 
@@ -177,19 +113,25 @@ class _Schedule:
         self._rules = rules
         self._records: dict[str, _Record] = defaultdict(_Record)
         self._users: dict[UniqueValue, Row] = {}
+        self._held: dict[UniqueValue, Held] = {}
+        self._rows = 0
         self._changing = {
             one.entity_id
             for one in operations
             if not one.is_of_variant and one.type is not Action.UPDATE and one.entity_id is not None
         }
         """The records that are created or deleted."""
+        for record_id, values in rules.held.items():
+            self._hold(self._records[record_id], values)
 
     def add(self, placed: Placed) -> None:
         """Put the operation into its step."""
         one = placed.operation
         record = _Record() if one.entity_id is None else self._records[one.entity_id]
         kind = (_OF_VARIANT if one.is_of_variant else _OF_RECORD)[one.type]
-        values = self._values(one, kind, record)
+        values = self._values(one, kind)
+        self._hold(record, values)
+        given_up = self._given_up(one, record)
         named = self._named(one)
         thing: _Thing = record
         reads = False
@@ -201,16 +143,14 @@ class _Schedule:
             step = _step_of_record(kind, record)
         for other in (self._records[name] for name in named):
             step = _latest(step, kind, beside=[other.made])
-        row = self._open_row(placed, kind, thing, step, values)
+        users = self._users_of(values, given_up)
+        row = _open_row(placed, kind, thing, step, users)
         if row is None:
-            beside = [user.slot for value in values if (user := self._users.get(value))]
-            step = _latest(step, kind, beside=beside)
+            step = _latest(step, kind, beside=[user.slot for user in users])
             if thing.row is not None and thing.last is not None:
                 step = _latest(step, kind, later=[thing.last])
             row = self._new_row(placed, kind, step)
-        for value in values:
-            self._users[value] = row
-        record.values |= values - {_PLACES}
+        self._use(values, given_up, row)
         for name in named:
             self._records[name].named = _max(self._records[name].named, row.slot)
         _note(one, record, thing, row, reads=reads)
@@ -222,18 +162,48 @@ class _Schedule:
             change.new_value is None and change.attribute in required for change in one.changes
         )
 
-    def _values(self, one: Operation, kind: Kind, record: _Record) -> set[UniqueValue]:
-        """The unique values that the operation takes or gives up."""
-        unique = self._rules.unique
-        values = {value for each in one.changes for value in unique_values(unique, each)}
-        names = {unique[each.attribute].id for each in one.changes if each.attribute in unique}
-        is_end = kind in (Kind.DELETE, Kind.DELETE_VARIANT)
-        if is_end or names:
-            held = (*self._rules.held.get(one.entity_id or "", ()), *record.values)
-            values |= {value for value in held if is_end or value[0] in names}
+    def _values(self, one: Operation, kind: Kind) -> set[UniqueValue]:
+        """The unique values that the operation takes, or says that it gives up."""
+        values = {
+            value for each in one.changes for value in unique_values(self._rules.unique, each)
+        }
         if self._rules.apart and kind in (Kind.CREATE, Kind.DELETE):
             values.add(_PLACES)
         return values
+
+    def _given_up(self, one: Operation, record: _Record) -> list[Held]:
+        """The unique values of which the operation may give up some."""
+        if one.type is Action.CREATE:
+            return []
+        names: Iterable[str] = record.held
+        if one.type is Action.UPDATE:
+            unique = self._rules.unique
+            names = {unique[each.attribute].id for each in one.changes if each.attribute in unique}
+        return [record.held[name].all() for name in names]
+
+    def _hold(self, record: _Record, values: Iterable[UniqueValue]) -> None:
+        """Take note that the record has, or has had, these values."""
+        for value in values:
+            if value != _PLACES:
+                held = record.held[value[0]]
+                held.join(self._held.setdefault(value, held))
+
+    def _users_of(self, values: Iterable[UniqueValue], given_up: Iterable[Held]) -> list[Row]:
+        """The rows so far that take or give up one of these values."""
+        users = [self._users.get(value) for value in values]
+        users += [held.all().given_up for value in values if (held := self._held.get(value))]
+        users += [held.used for held in given_up]
+        return [user for user in users if user is not None]
+
+    def _use(self, values: Iterable[UniqueValue], given_up: Iterable[Held], row: Row) -> None:
+        for value in values:
+            self._users[value] = row
+            if value in self._held:
+                held = self._held[value].all()
+                held.used = last(held.used, row)
+        for held in given_up:
+            held.used = last(held.used, row)
+            held.given_up = last(held.given_up, row)
 
     def _named(self, one: Operation) -> set[str]:
         """The records that it names, of those that the set creates or deletes."""
@@ -242,29 +212,29 @@ class _Schedule:
         texts = (text for each in one.changes for text in _texts(each.new_value))
         return {text for text in texts if text in self._changing and text != one.entity_id}
 
-    def _open_row(
-        self, placed: Placed, kind: Kind, thing: _Thing, step: int, values: set[UniqueValue]
-    ) -> Row | None:
-        """The row of earlier updates that takes this one, if there is one."""
-        row = thing.row
-        if row is None or row.slot.kind is not kind or row.slot.step < step:
-            return None
-        for value in values:
-            user = self._users.get(value)
-            if user is not None and user is not row and user.slot >= row.slot:
-                return None
-        if not row.takes(placed.operation):
-            return None
-        row.add(placed)
-        return row
-
     def _new_row(self, placed: Placed, kind: Kind, step: int) -> Row:
         while len(self.steps) <= step:
             self.steps.append({})
-        row = Row(Slot(step, kind), [placed])
+        self._rows += 1
+        row = Row(Slot(step, kind), [placed], self._rows)
         row.note(placed.operation)
         self.steps[step].setdefault(kind, []).append(row)
         return row
+
+
+def _open_row(
+    placed: Placed, kind: Kind, thing: _Thing, step: int, users: Iterable[Row]
+) -> Row | None:
+    """The row of earlier updates that takes this one, if there is one."""
+    row = thing.row
+    if row is None or row.slot.kind is not kind or row.slot.step < step:
+        return None
+    if any(user is not row and user.slot >= row.slot for user in users):
+        return None
+    if not row.takes(placed.operation):
+        return None
+    row.add(placed)
+    return row
 
 
 def _step_of_record(kind: Kind, record: _Record) -> int:
@@ -326,10 +296,6 @@ def _latest(
 
 def _max(one: Slot | None, other: Slot) -> Slot:
     return other if one is None else max(one, other)
-
-
-def _scope(change: Change) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(change.scope.items()))
 
 
 def _texts(value: Any) -> Iterator[str]:

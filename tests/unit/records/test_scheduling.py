@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from records_service.attributes.model import Validation
 from records_service.attributes.unique_keys import unique_keys_of
+from records_service.proposals import scheduling
 from records_service.proposals.model import Operation
 from records_service.proposals.scheduling import Rules, steps_of
 from tests.unit.records.model_builders import an_attribute
@@ -120,3 +122,38 @@ def test_creations_and_deletions_can_be_kept_apart():
         {"delete": [[0]]},
         {"create": [[1]], "delete": [[2]]},
     ]
+
+
+@pytest.mark.parametrize("kind", ["create", "update", "delete"])
+def test_variants_of_one_record_cost_the_same_each(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """Hashes of values are looked up a few times for each operation, however many there are."""
+    looked_up = 0
+
+    class Counted(bytes):
+        def __hash__(self) -> int:
+            nonlocal looked_up
+            looked_up += 1
+            return super().__hash__()
+
+    def counted(attribute: Any, entries: Any) -> Any:
+        keys = unique_keys_of(attribute, entries)
+        return [replace(key, value_hash=Counted(key.value_hash)) for key in keys]
+
+    monkeypatch.setattr(scheduling, "unique_keys_of", counted)
+    count = 500
+    held = [
+        (SKU.id, key.value_hash)
+        for n in range(count)
+        for key in counted(SKU, [{"scope": {}, "value": f"O-{n}"}])
+    ]
+    operations = []
+    for n in range(count):
+        operation = do(kind, "ent-1", f"var-{n}")
+        if kind == "create":
+            operation = do(kind, "ent-1", f"var-{n}", sku=f"N-{n}")
+        elif kind == "update":
+            operation = do(kind, "ent-1", f"var-{n}", sku=(f"O-{n}", f"N-{n}"))
+        operations.append(operation)
+    (step,) = steps_of(operations, Rules(RULES.unique, {"ent-1": held}, RULES.required))
+    assert [len(rows) for rows in step.values()] == [count]
+    assert looked_up < 50 * count
