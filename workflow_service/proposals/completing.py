@@ -212,9 +212,7 @@ def _with_values_of_now(operation: Operation, found: Inspected, before: Standing
                 "scope": known["scope"],
                 "oldValue": change.old_value,
                 "newValue": change.new_value,
-                "currentValue": before.value(
-                    operation, change.attribute_id, change.scope, known["value"]
-                ),
+                "currentValue": _value_of_now(operation, change, known["value"], before),
                 "confidence": change.confidence,
                 "reasoning": change.reasoning,
                 "rating": operation.ratings.get(change.attribute_id),
@@ -223,6 +221,14 @@ def _with_values_of_now(operation: Operation, found: Inspected, before: Standing
             if known is not None
         ],
     }
+
+
+def _value_of_now(operation: Operation, change: StoredChange, now: Any, before: Standing) -> Any:
+    if operation.made == "record" and before.made(operation) != "record":
+        # The creation was rejected. What those before it do to the record that is there now is
+        # hidden by the state of that one, which this operation was not judged by.
+        return None
+    return before.value(operation, change.attribute_id, change.scope, now)
 
 
 async def visible_attributes(
