@@ -224,7 +224,7 @@ def _with_values_of_now(operation: Operation, found: Inspected, before: Standing
 
 
 def _value_of_now(operation: Operation, change: StoredChange, now: Any, before: Standing) -> Any:
-    if operation.made == "record" and before.made(operation) != "record":
+    if operation.about()["made"] == "record" and before.made(operation) != "record":
         # The creation was rejected. What those before it do to the record that is there now is
         # hidden by the state of that one, which this operation was not judged by.
         return None
