@@ -183,7 +183,7 @@ async def test_the_entries_of_a_page_are_each_looked_up_in_one_year(
     place = place_of(A, "/x", PageQuery(limit=20), order)
     async with years.transaction() as conn:
         before = await looks(conn)
-        part, _ = await history.page(conn, A, place=place, **filters)
+        part, *_ = await history.page(conn, A, place=place, **filters)
         assert len(part.rows) == 20
         looked = await looks(conn) - before
     # To find the page, and to count.

@@ -15,8 +15,7 @@ from records_service.search import index_measure, index_walks, score_walk, searc
 from records_service.search_scores import scoring
 from records_service.search_scores import store as scores_store
 from records_service.search_scores.views import stored_of
-from records_service.search_texts import indexing, waking_store
-from records_service.search_texts import store as texts_store
+from records_service.search_texts import indexing, parts_store, waking_store
 from shared.database.pieces import Room
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
@@ -231,7 +230,7 @@ async def test_records_whose_texts_are_read_again_are_not_scored_for_that(
     await index_all(scored)
     written: list[str] = []
     monkeypatch.setattr(
-        texts_store, "write", _and_noted(texts_store.write, lambda *given: given[1], written)
+        parts_store, "write", _and_noted(parts_store.write, lambda *given: given[1], written)
     )
     scores: list[str] = []
     monkeypatch.setattr(

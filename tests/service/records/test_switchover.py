@@ -1,7 +1,9 @@
 """A primary that becomes a standby and lives on: its connections refuse writes, and are left.
 
 The connections of the pool are made read-only, as those to a demoted primary are: PostgreSQL
-reports the same error. Whether new ones are, too, says whether a new primary has been found.
+reports the same error. It reports the setting, too, and a connection that hears of it is left
+before (test_postgres_failover.py); here none does, as behind a pooler that passes no settings on.
+Whether new ones are read-only, too, says whether a new primary has been found.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 from records_service.app import create_app
 from records_service.config import Config
 from shared.database import Database
+from shared.database.connection import PooledConnection
 from tests.kit import identities
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
@@ -18,11 +21,17 @@ from tests.kit.sigma import Caller, error
 UNAVAILABLE = error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
 
 
+async def make_read_only(conn: PooledConnection) -> None:
+    """Let it refuse writes from now on, and tell nobody."""
+    await conn.execute("SET default_transaction_read_only = on")
+    conn.began_read_only = True
+
+
 async def demote(database: Database, connections: int) -> None:
     """Make so many connections of the pool, all that it may have, read-only."""
     leases = [database.acquire() for _ in range(connections)]
     for lease in leases:
-        await (await lease.__aenter__()).execute("SET default_transaction_read_only = on")
+        await make_read_only(await lease.__aenter__())
     for lease in leases:
         await lease.__aexit__(None, None, None)
 
@@ -65,7 +74,7 @@ async def test_a_connection_in_use_during_the_switchover_is_left_at_its_end(serv
     service = await services.start(create_app, Config, database_connections_max=4)
     admin = service.as_(identities.admin())
     async with service.database.acquire() as reading:
-        await reading.execute("SET default_transaction_read_only = on")
+        await make_read_only(reading)
         await demote(service.database, 1)
         assert (await admin.post("/option-lists", option_list(1))).outcome == UNAVAILABLE
         assert await reading.fetchval("SELECT 1") == 1, "it reads on"
