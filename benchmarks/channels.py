@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import aiohttp
 import asyncpg
@@ -27,12 +24,13 @@ import uvloop
 
 from benchmarks import cpu, machine, world
 from benchmarks.files import forget_peak, memory_mb
+from benchmarks.receiver import Receiver, process, receive
 from benchmarks.world import World
 from records_service.channel_records.model import RECORDS_AT_ONCE
 from tests.kit.processes import Process
-from tests.kit.servers import ROOT
 from workflow_service.connectors.custom import REQUESTS_AT_ONCE
 
+MODULE: Final = "benchmarks.channels"
 ROWS_AT_ONCE: Final = 2_000
 MAPPED: Final = {
     "sku": "sku",
@@ -66,7 +64,7 @@ async def main(records: int) -> None:
     async with world.opened({"shared_preload_libraries": "pg_stat_statements"}) as here:
         await _fill(here, records)
         worker = await here.stack.apart("workflow_service")
-        with _process("receive") as (_, url):
+        with process(MODULE, "receive") as (_, url):
             config = {"url": f"{url}/products"}
             (await here.key.post("/channels", CHANNEL | {"config": config})).ok()
             print(f"\n{records:,} records, {RECORDS_AT_ONCE} a page, {REQUESTS_AT_ONCE} at a time")
@@ -149,45 +147,18 @@ async def _seen(url: str, *, reset: bool = False) -> dict[str, Any]:
 
 
 async def _floor(url: str, count: int, size: int) -> float:
-    with _process("post", url, str(count), str(size)) as (poster, said):
+    with process(MODULE, "post", url, str(count), str(size)) as (poster, said):
         took_s = float(said)
         await asyncio.to_thread(poster.wait)
     return count / took_s
 
 
-@contextmanager
-def _process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """This module as another process; the first line that it prints."""
-    command = [sys.executable, "-m", "benchmarks.channels", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process, process.stdout.readline().strip()
-        finally:
-            process.kill()
-
-
-class _Receiver(asyncio.Protocol):
+class _Receiver(Receiver):
     """Answers every request at once with a new id, and says at /seen what came."""
 
     count, size, made = 0, 0, 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._data = bytearray()
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        while (end := self._data.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self._data[:end]).lower()
-            _, _, length = head.partition(b"content-length: ")
-            size = int(length.split(b"\r\n")[0] or 0) if length else 0
-            if len(self._data) < end + 4 + size:
-                return
-            del self._data[: end + 4 + size]
-            self._transport.write(self._answered(head, size))
-
-    def _answered(self, head: bytes, size: int) -> bytes:
+    def answered(self, head: bytes, size: int) -> bytes:
         kind = type(self)
         if head.startswith((b"post", b"put")):
             kind.count += 1
@@ -199,13 +170,6 @@ class _Receiver(asyncio.Protocol):
             if head.startswith(b"get /reset"):
                 kind.count, kind.size = 0, 0
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-
-
-async def receive() -> None:
-    """Listen on a free port, and print the address."""
-    server = await asyncio.get_running_loop().create_server(_Receiver, "127.0.0.1", 0)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    await server.serve_forever()
 
 
 async def post(url: str, count: int, size: int) -> None:
@@ -227,7 +191,7 @@ async def post(url: str, count: int, size: int) -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["receive"]:
-            uvloop.run(receive())
+            uvloop.run(receive(_Receiver))
         case ["post", url, count, size]:
             uvloop.run(post(url, int(count), int(size)))
         case arguments:

@@ -10,25 +10,23 @@ and doing nothing else: it takes no events, signs nothing and stores nothing. Th
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from statistics import median
-from typing import Final, cast
+from typing import Final
 
 import aiohttp
 import orjson
 import uvloop
 
 from benchmarks import cpu, machine, world
+from benchmarks.receiver import Receiver, process, receive
 from benchmarks.world import World
 from tests.kit.processes import Process
-from tests.kit.servers import ROOT
 from workflow_service.dispatch.lane import SENT_AT_ONCE
 
+MODULE: Final = "benchmarks.webhooks"
 ROUNDS: Final = 3
 ROWS_AT_ONCE: Final = 5_000
 ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -42,7 +40,7 @@ async def main(deliveries: int) -> None:
         started = datetime.now(UTC).isoformat()
         await _update(here, deliveries)
         worker = await here.stack.apart("workflow_service")
-        with _process("receive") as (receiver, url):
+        with process(MODULE, "receive") as (receiver, url):
             webhook = {
                 "id": "wh-bench",
                 "name": "Bench",
@@ -101,45 +99,18 @@ async def _all(session: aiohttp.ClientSession, url: str, expected: int) -> dict:
 
 
 async def _floor(session: aiohttp.ClientSession, url: str, count: int, size: int) -> float:
-    with _process("post", url, str(count), str(size)) as (poster, _):
+    with process(MODULE, "post", url, str(count), str(size)) as (poster, _):
         seen = await _all(session, url, count)
         await asyncio.to_thread(poster.wait)
     return count / (seen["last"] - seen["first"])
 
 
-@contextmanager
-def _process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """This module as another process; the first line that it prints."""
-    command = [sys.executable, "-m", "benchmarks.webhooks", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process, process.stdout.readline().strip()
-        finally:
-            process.kill()
-
-
-class _Receiver(asyncio.Protocol):
+class _Receiver(Receiver):
     """Answers every POST at once, and says at /seen what came."""
 
     count, size, first, last = 0, 0, 0.0, 0.0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._data = bytearray()
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        while (end := self._data.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self._data[:end]).lower()
-            _, _, length = head.partition(b"content-length: ")
-            size = int(length.split(b"\r\n")[0] or 0) if length else 0
-            if len(self._data) < end + 4 + size:
-                return
-            del self._data[: end + 4 + size]
-            self._transport.write(self._answered(head, size))
-
-    def _answered(self, head: bytes, size: int) -> bytes:
+    def answered(self, head: bytes, size: int) -> bytes:
         kind = type(self)
         if head.startswith(b"post"):
             kind.last = time.time()
@@ -152,13 +123,6 @@ class _Receiver(asyncio.Protocol):
             kind.count, kind.size, kind.first = 0, 0, 0.0
         body = orjson.dumps(told)
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-
-
-async def receive() -> None:
-    """Listen on a free port, and print the address."""
-    server = await asyncio.get_running_loop().create_server(_Receiver, "127.0.0.1", 0)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    await server.serve_forever()
 
 
 async def post(url: str, count: int, size: int) -> None:
@@ -179,7 +143,7 @@ async def post(url: str, count: int, size: int) -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["receive"]:
-            uvloop.run(receive())
+            uvloop.run(receive(_Receiver))
         case ["post", url, count, size]:
             uvloop.run(post(url, int(count), int(size)))
         case arguments:
