@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.e2e.test_channels import channel, counts, ended, shirts
+from tests.e2e.test_channels import channel, counts, ended, shirts, workspace_of_shirts
 from tests.kit.eventually import eventually
 from tests.kit.rest_target import RestTarget
 from tests.kit.sigma import Caller
@@ -27,12 +27,7 @@ async def target() -> Any:
 
 @pytest.fixture
 async def sigma(stack: Any) -> Workspace:
-    sigma: Workspace = await stack.workspace(record_limit=5_000)
-    await sigma.dimension("language", ["en", "da"])
-    await sigma.attribute("title", dimensionIds=["dim-language"])
-    await sigma.attribute("price", "number")
-    await sigma.schema("shirt", ["title", "price"])
-    return sigma
+    return await workspace_of_shirts(stack)
 
 
 async def seller_of(sigma: Workspace) -> Caller:

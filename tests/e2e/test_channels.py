@@ -26,11 +26,15 @@ async def target() -> Any:
 
 @pytest.fixture
 async def sigma(stack: Any) -> Workspace:
+    return await workspace_of_shirts(stack, variantEnabled=True)
+
+
+async def workspace_of_shirts(stack: Any, **schema: Any) -> Workspace:
     sigma: Workspace = await stack.workspace(record_limit=5_000)
     await sigma.dimension("language", ["en", "da"])
     await sigma.attribute("title", dimensionIds=["dim-language"])
     await sigma.attribute("price", "number")
-    await sigma.schema("shirt", ["title", "price"], variantEnabled=True)
+    await sigma.schema("shirt", ["title", "price"], **schema)
     return sigma
 
 

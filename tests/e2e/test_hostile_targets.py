@@ -9,7 +9,15 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from tests.e2e.test_channels import PRICE, TITLE, channel, counts, ended, shirts
+from tests.e2e.test_channels import (
+    PRICE,
+    TITLE,
+    channel,
+    counts,
+    ended,
+    shirts,
+    workspace_of_shirts,
+)
 from tests.kit.eventually import eventually
 from tests.kit.rest_target import RestTarget, cut_off
 from tests.kit.workspace import Workspace
@@ -25,12 +33,7 @@ async def target() -> Any:
 
 @pytest.fixture
 async def sigma(stack: Any) -> Workspace:
-    sigma: Workspace = await stack.workspace(record_limit=5_000)
-    await sigma.dimension("language", ["en", "da"])
-    await sigma.attribute("title", dimensionIds=["dim-language"])
-    await sigma.attribute("price", "number")
-    await sigma.schema("shirt", ["title", "price"], variantEnabled=True)
-    return sigma
+    return await workspace_of_shirts(stack, variantEnabled=True)
 
 
 async def test_a_secret_behind_its_mask_goes_to_no_other_host(sigma: Workspace, target: RestTarget):
