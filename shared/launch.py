@@ -137,8 +137,13 @@ async def serving(
     port: int = 0,
     internal_port: int = 0,
     role: Role = "all",
+    *,
+    reuse_port: bool = False,
 ) -> AsyncIterator[Serving]:
-    """Serve until the block ends, then finish what is in flight."""
+    """Serve until the block ends, then finish what is in flight.
+
+    With `reuse_port`, other processes may listen on the same port for requests.
+    """
     runner = EdgeRunner(app, app[LIMITS], shutdown_timeout=FINISH_S_MAX)
     probes = EdgeRunner(probes_of(app), _PROBES, shutdown_timeout=1.0)
     try:
@@ -147,7 +152,7 @@ async def serving(
         outside: web.TCPSite | None = None
         # First, so that it is not ready before requests have a port.
         if role != "worker":
-            outside = web.TCPSite(runner, host, port, backlog=BACKLOG)
+            outside = web.TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=reuse_port)
             await _listen(outside, "PORT")
         inside = web.TCPSite(probes, host, internal_port)
         await _listen(inside, "INTERNAL_PORT")
@@ -175,7 +180,8 @@ async def _serve_until_signal(app: web.Application, config: ServiceConfig, role:
     for name in STOP_SIGNALS:
         # Not the event loop's own handlers: removing those makes the signal fatal for a moment.
         signal.signal(name, lambda *_: loop.call_soon_threadsafe(stop))
-    async with serving(app, config.host, config.port, config.internal_port, role) as served:
+    places = config.host, config.port, config.internal_port
+    async with serving(app, *places, role, reuse_port=config.reuse_port) as served:
         _settle_memory()
         log.info("serving", port=served.port, internal_port=served.internal_port, role=role)
         await stopping.wait()

@@ -133,6 +133,7 @@ class ServiceConfig(Settings):
     host: str = "127.0.0.1"
     port: Port
     internal_port: Port
+    reuse_port: bool = False
     amqp_url: AmqpUrl
     identity_keys: IdentityKeys
     log_level: Literal["debug", "info", "warning", "error"] = "info"

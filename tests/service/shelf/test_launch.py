@@ -112,6 +112,27 @@ async def test_it_is_not_ready_before_requests_have_a_port(monkeypatch: pytest.M
         assert started == [served.port, served.internal_port]
 
 
+async def test_processes_share_a_port_only_if_all_of_them_want_to():
+    def app() -> web.Application:
+        made = web.Application()
+        made[LIMITS] = Limits()
+        return made
+
+    async with serving(app(), reuse_port=True) as first:
+        assert first.port is not None
+        async with serving(app(), port=first.port, reuse_port=True) as second:
+            assert second.port == first.port
+            assert second.internal_port != first.internal_port
+        with pytest.raises(OSError, match="cannot listen where SIGMA_HOST and SIGMA_PORT say"):
+            async with serving(app(), port=first.port):
+                pass
+    async with serving(app()) as alone:
+        assert alone.port is not None
+        with pytest.raises(OSError, match="cannot listen where SIGMA_HOST and SIGMA_PORT say"):
+            async with serving(app(), port=alone.port, reuse_port=True):
+                pass
+
+
 def test_every_request_leaves_one_line_without_credentials(keyring: Keyring, tmp_path: Path):
     process = new_process(keyring, tmp_path)
     process.start()
