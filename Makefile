@@ -1,20 +1,24 @@
 # The commands of this repository. `make help` lists them.
 
 PORT ?= 8080
+PROCESSES ?=
 ARGS ?=
 WORKERS ?= auto
 PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check images images-check kubernetes-check kubernetes-run format load bench rolling faults failover openapi graph schema events \
+.PHONY: help run status test check images images-check kubernetes-check kubernetes-run format load bench rolling faults failover openapi graph schema events \
 	migrate clean lock environment environment-dev environment-kubernetes
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: environment ## run the whole system with a demo workspace, until Ctrl-C (PORT=8080)
-	@$(VENV) -m deploy.local --port $(PORT)
+run: environment ## run the whole system with a demo workspace, until Ctrl-C (PORT=8080, PROCESSES="records_service=2")
+	@$(VENV) -m deploy.local --port $(PORT) --processes "$(PROCESSES)"
+
+status: environment ## show what a running make run consists of, and how each part is (ARGS=--json)
+	@$(VENV) -m deploy.local.status $(ARGS)
 
 # The order of the files is that of tests/conftest.py.
 # Without a Redis, npm, sshd or curl, the tests that need it say that they are skipped.

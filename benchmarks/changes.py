@@ -24,6 +24,7 @@ import orjson
 from benchmarks import cpu, machine, world
 from benchmarks.overload import percentile
 from benchmarks.world import World
+from deploy.local.process_figures import cpu_seconds
 from records_service.feed import store
 from records_service.feed.placing import Window
 from records_service.feed.sequencing import place_some
@@ -198,9 +199,9 @@ async def placing(here: World, worker: Process) -> None:
 
     async def spent(work: Callable[[], Awaitable[None]]) -> float:
         """Seconds of this process and of its session."""
-        began = time.process_time() + cpu.seconds(pid)
+        began = time.process_time() + cpu_seconds(pid)
         await work()
-        return time.process_time() + cpu.seconds(pid) - began
+        return time.process_time() + cpu_seconds(pid) - began
 
     async def place() -> None:
         more = True

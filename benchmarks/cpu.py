@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.local.process_figures import children, cpu_seconds
 from tests.kit.servers import Servers
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _INODE = 9
 
 
@@ -22,40 +21,19 @@ def used(servers: Servers, processes: Mapping[str, int]) -> dict[str, float]:
     assert rabbit is not None
     assert postgres.pid is not None
     assert rabbit.pid is not None
-    found = {name: _seconds(pid) for name, pid in processes.items()}
+    found = {name: cpu_seconds(pid) for name, pid in processes.items()}
     found |= {f"PostgreSQL for {name}": 0.0 for name in processes}
     owners = {port: name for name, pid in processes.items() for port in _ports(pid, postgres.port)}
-    rest = _seconds(postgres.pid, with_ended=True)
-    for child in _children(postgres.pid):
+    rest = cpu_seconds(postgres.pid, with_ended=True)
+    for child in children(postgres.pid):
         name = owners.get(_client_port(child) or 0)
-        seconds = _seconds(child)
+        seconds = cpu_seconds(child)
         if name is None:
             rest += seconds
         else:
             found[f"PostgreSQL for {name}"] += seconds
-    rabbits = [rabbit.pid, *_children(rabbit.pid)]
-    return found | {"rest of PostgreSQL": rest, "RabbitMQ": sum(map(_seconds, rabbits))}
-
-
-def seconds(pid: int) -> float:
-    """Seconds so far of one process."""
-    return _seconds(pid)
-
-
-def _seconds(pid: int, *, with_ended: bool = False) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return sum(map(int, fields[11 : 15 if with_ended else 13])) / _TICKS
-
-
-def _children(pid: int) -> list[int]:
-    return [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
+    rabbits = [rabbit.pid, *children(rabbit.pid)]
+    return found | {"rest of PostgreSQL": rest, "RabbitMQ": sum(map(cpu_seconds, rabbits))}
 
 
 def _ports(pid: int, server_port: int) -> list[int]:

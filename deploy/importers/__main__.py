@@ -30,8 +30,8 @@ from deploy.importers.names import slug
 from deploy.importers.source import Source
 from deploy.importers.sources import SOURCES, source_of
 from deploy.local.databases import ADDRESSES
+from deploy.local.folder import FOLDER, ROOT
 from deploy.local.settings import with_database, write_closed
-from deploy.local.system import FOLDER, ROOT
 
 RECORD_LIMIT = 5_000
 PERMISSIONS = ("read", "update-data", "update-model")

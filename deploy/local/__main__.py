@@ -1,4 +1,4 @@
-"""`python -m deploy.local`: what `make run` starts; see deploy/local/system.py."""
+"""`python -m deploy.local`: what `make run` starts; see deploy/local/command.py."""
 
 import signal
 import sys
@@ -7,7 +7,7 @@ import sys
 def _start() -> int:
     # Ctrl-C while Python still reads modules: nothing runs yet, and nobody wants to see a trace.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from deploy.local.system import main  # noqa: PLC0415  takes a second, in which Ctrl-C may come
+    from deploy.local.command import main  # noqa: PLC0415  takes a second, in which Ctrl-C may come
 
     return main()
 

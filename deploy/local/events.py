@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import aio_pika
 
-from deploy.local.system import BROKER, FOLDER
+from deploy.local.folder import BROKER, FOLDER
 from shared.events import EventType
 from shared.messaging import topology
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 from deploy.local.databases import ADDRESSES
+from deploy.local.folder import FOLDER, ROOT
 from deploy.local.settings import with_database
-from deploy.local.system import FOLDER, ROOT
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ SERVICES = (AUTH, RECORDS, WORKFLOW, GATEWAY)
 HOST = "127.0.0.1"
 PORT = 8080
 _INTERNAL = 1_000  # Probes and metrics stand that much above the port of the API.
-PORT_MAX = 65_535 - _INTERNAL - len(SERVICES) + 1
+_PORT_MAX = 65_535
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
 """What a program needs of its caller's environment; whatever else is there is not the services'."""
 _NOT_WISHED_FOR = frozenset({"SIGMA_POSTGRES_URL", "SIGMA_RABBITMQCTL", "SIGMA_API_KEY"})
@@ -45,13 +45,18 @@ class Ports:
         """For requests."""
         return self.first + (GATEWAY, AUTH, RECORDS, WORKFLOW).index(service)
 
-    def internal(self, service: str) -> int:
-        """For probes and metrics."""
-        return self.api(service) + _INTERNAL
+    def internal(self, service: str, number: int = 1) -> int:
+        """For probes and metrics of the first, second, ... process of this service."""
+        return self.api(service) + _INTERNAL * number
 
     def url(self, service: str) -> str:
         """For other services, and for people."""
         return f"http://{HOST}:{self.api(service)}"
+
+
+def port_max(processes: Mapping[str, int]) -> int:
+    """The highest first port with which all ports of so many processes exist."""
+    return _PORT_MAX - _INTERNAL * max(processes.values(), default=1) - len(SERVICES) + 1
 
 
 @dataclass(frozen=True, slots=True)

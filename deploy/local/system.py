@@ -1,18 +1,13 @@
-"""Runs the whole system on this machine until Ctrl-C: what `make run` starts.
-
-    .venv/bin/python -m deploy.local [--port 8080] [--folder .run]
+"""Everything that `make run` starts on this machine, in order, looked after until the end.
 
 PostgreSQL and RabbitMQ (those of `SIGMA_POSTGRES_URL` and `SIGMA_AMQP_URL` when they are set),
-migrations, the four services, and a demo workspace. Everything that is kept stands in the folder:
-data, keys, logs. What this started, it ends; it touches nothing else.
+migrations, the processes of the four services, and a demo workspace. Everything that is kept stands
+in the folder: data, keys, logs. What this started, it ends; it touches nothing else.
 """
 
 from __future__ import annotations
 
-import argparse
-import fcntl
 import json
-import logging
 import os
 import shutil
 import signal
@@ -23,7 +18,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
+from urllib.parse import urlsplit
 
 from deploy.local import databases, demo
 from deploy.local.binaries import (
@@ -37,9 +32,11 @@ from deploy.local.binaries import (
 )
 from deploy.local.child_process import ChildProcess
 from deploy.local.failure import StartFailed
+from deploy.local.folder import BROKER, ROOT, Running, forget_running, write_running
+from deploy.local.instances import Instance, connections_max, instances
 from deploy.local.listening import is_free, listens
 from deploy.local.private_server import PrivateServer
-from deploy.local.progress import say, step
+from deploy.local.progress import step
 from deploy.local.servers import (
     PrivatePostgres,
     PrivateRabbit,
@@ -48,22 +45,17 @@ from deploy.local.servers import (
 )
 from deploy.local.settings import (
     HOST,
-    PORT,
-    PORT_MAX,
     SERVICES,
     Keys,
     Ports,
     environment,
+    port_max,
     write_closed,
 )
 from deploy.local.watch import Part, Watch
 from shared.database import migrations
 from shared.identity import GATEWAY
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / ".run"
-BROKER = "broker-url"
-"""In the folder: the broker's address with its password, while it is there."""
 READY_WITHIN_S = 60.0
 PORTS_APART = 10
 PORT_SETS_TRIED = 50
@@ -72,21 +64,20 @@ ENDED_WITHIN_S = 40.0
 _POLL_S = 0.1
 
 
-class Interrupted(BaseException):
-    """Somebody asked for the end; like KeyboardInterrupt, nothing on the way may take it."""
-
-
 class System:
     """Everything that runs, in the order in which it was started."""
 
-    def __init__(self, folder: Path, ports: Ports) -> None:
+    def __init__(self, folder: Path, ports: Ports, processes: Mapping[str, int]) -> None:
+        """`processes`: how many of a service, where it is more than one."""
         self.folder = folder
         self.logs = folder / "logs"
         self.ports = ports
+        self._processes = processes
         self.keys = Keys.kept_in(folder / "keys.json")
         self._servers: list[PrivateServer] = []
-        self._services: dict[str, ChildProcess] = {}
+        self._services: dict[Instance, ChildProcess] = {}
         self._environments: dict[str, dict[str, str]] = {}
+        self._elsewhere: list[Running] = []
 
     @property
     def started(self) -> bool:
@@ -106,12 +97,13 @@ class System:
             | demo.SETTINGS.get(service, {})
             for service in SERVICES
         }
-        for service in SERVICES:
-            self._set_log_aside(service)
-            self._services[service] = self._spawn(service)
-        for service in SERVICES:
-            with step(service):
-                self._wait_ready(service)
+        for instance in instances(self._processes):
+            _set_aside(self._log_of(instance))
+            self._services[instance] = self._spawn(instance)
+        self._tell_what_runs()
+        for instance in self._services:
+            with step(instance.name):
+                self._wait_ready(instance)
         with step("Demo workspace") as current_step:
             current_step.outcome = demo.seed(
                 demo.Place(
@@ -125,7 +117,7 @@ class System:
         """Return never; start again what ended, and raise when it ends again and again."""
         watch = Watch(
             [
-                *(self._watched_service(service) for service in self._services),
+                *(self._watched_service(instance) for instance in self._services),
                 *(self._watched_server(server) for server in self._servers),
             ]
         )
@@ -133,29 +125,51 @@ class System:
             time.sleep(LOOK_S)
             watch.look()
 
-    def _watched_service(self, service: str) -> Part:
+    def _watched_service(self, instance: Instance) -> Part:
         def start() -> None:
-            self._services[service].end(signal.SIGKILL, 0)  # Its guard is still there.
-            self._services[service] = self._spawn(service)
+            self._services[instance].end(signal.SIGKILL, 0)  # Its guard is still there.
+            self._services[instance] = self._spawn(instance)
+            self._tell_what_runs()
 
-        url = f"http://{HOST}:{self.ports.internal(service)}/readyz"
         return Part(
-            name=service,
-            log=self.logs / f"{service}.log",
-            exit_code=lambda: self._services[service].exit_code,
+            name=instance.name,
+            log=self._log_of(instance),
+            exit_code=lambda: self._services[instance].exit_code,
             start=start,
-            ready=lambda: self._answer_of(service, url) == "",
+            ready=lambda: self._answer_of(instance) == "",
         )
 
-    @staticmethod
-    def _watched_server(server: PrivateServer) -> Part:
+    def _watched_server(self, server: PrivateServer) -> Part:
+        def start() -> None:
+            server.start()
+            self._tell_what_runs()
+
         return Part(
             name=server.part,
             log=server.log,
             exit_code=lambda: server.exit_code,
-            start=server.start,
+            start=start,
             ready=lambda: True,  # `start` returns when it is.
         )
+
+    def _tell_what_runs(self) -> None:
+        """For `make status`."""
+        services = [
+            Running(
+                name=instance.name,
+                service=instance.service,
+                pid=process.pid,
+                port=self.ports.api(instance.service),
+                probes=self.ports.internal(instance.service, instance.number),
+                log=str(self._log_of(instance)),
+            )
+            for instance, process in self._services.items()
+        ]
+        servers = [
+            Running(server.part, server.part, server.pid, server.port, None, str(server.log))
+            for server in self._servers
+        ]
+        write_running(self.folder, [*services, *servers, *self._elsewhere])
 
     def stop(self) -> None:
         """End everything, the last one first. The services finish what is in flight."""
@@ -167,6 +181,7 @@ class System:
             list(threads.map(lambda server: server.stop(), self._servers))
         (self.folder / databases.ADDRESSES).unlink(missing_ok=True)
         (self.folder / BROKER).unlink(missing_ok=True)
+        forget_running(self.folder)
 
     def _start_servers(self) -> tuple[str, str]:
         postgres_url, amqp_url = os.environ.get(POSTGRES_URL), os.environ.get(AMQP_URL)
@@ -181,10 +196,15 @@ class System:
             ensure_postgres()
         if not amqp_url:
             ensure_rabbit()
-        postgres = PrivatePostgres(self.folder / "postgres")
+        connections = str(connections_max(self._processes))
+        postgres = PrivatePostgres(self.folder / "postgres", {"max_connections": connections})
         rabbit = PrivateRabbit(self.folder / "rabbitmq")
-        self._servers = [
-            server for server, named in ((postgres, postgres_url), (rabbit, amqp_url)) if not named
+        named = ((postgres, postgres_url), (rabbit, amqp_url))
+        self._servers = [server for server, url in named if not url]
+        self._elsewhere = [
+            Running(server.part, server.part, None, urlsplit(url).port or 0, None, "")
+            for server, url in named
+            if url
         ]
         with ThreadPoolExecutor() as threads:
             starting = {server.part: threads.submit(server.start) for server in self._servers}
@@ -216,58 +236,66 @@ class System:
                     raise StartFailed(f"Migrations of {service}", str(error)) from error
             current_step.outcome = f"{applied} applied" if applied else "nothing to do"
 
-    def _set_log_aside(self, service: str) -> None:
-        log = self.logs / f"{service}.log"
-        if log.exists():
-            shutil.move(log, log.with_suffix(".log.1"))
+    def _log_of(self, instance: Instance) -> Path:
+        return self.logs / f"{instance.name}.log"
 
-    def _spawn(self, service: str) -> ChildProcess:
-        command = [sys.executable, "-m", service]
-        log = self.logs / f"{service}.log"
-        return ChildProcess(command, self._environments[service], log, cwd=ROOT)
+    def _spawn(self, instance: Instance) -> ChildProcess:
+        command = [sys.executable, "-m", instance.service]
+        settings = self._environments[instance.service] | instance.settings(self.ports)
+        return ChildProcess(command, settings, self._log_of(instance), cwd=ROOT)
 
-    def _wait_ready(self, service: str) -> None:
-        process, log = self._services[service], self.logs / f"{service}.log"
-        url = f"http://{HOST}:{self.ports.internal(service)}/readyz"
+    def _wait_ready(self, instance: Instance) -> None:
+        process, log = self._services[instance], self._log_of(instance)
         ends = time.monotonic() + READY_WITHIN_S
-        while (answer := self._answer_of(service, url)) != "":
+        while (answer := self._answer_of(instance)) != "":
             if not process.running:
                 why = f"it exited during start (exit code {process.exit_code})"
-                raise StartFailed(service, why, log=log)
+                raise StartFailed(instance.name, why, log=log)
             if time.monotonic() > ends:
                 why = f"it was not ready within {READY_WITHIN_S:.0f} s ({answer})"
-                raise StartFailed(service, why, log=log)
+                raise StartFailed(instance.name, why, log=log)
             time.sleep(_POLL_S)
 
-    def _answer_of(self, service: str, url: str) -> str:
+    def _answer_of(self, instance: Instance) -> str:
         """Empty when our own process is ready; otherwise what is in the way."""
-        for port in (self.ports.internal(service), self.ports.api(service)):
-            if not listens(self._services[service].pid, port):
+        probes = self.ports.internal(instance.service, instance.number)
+        for port in (probes, self.ports.api(instance.service)):
+            if not listens(self._services[instance].pid, port):
                 taken = "" if is_free(HOST, port) else ", another program has it"
                 return f"it does not listen on port {port}{taken}"
-        return _asked(url)
+        return _asked(f"http://{HOST}:{probes}/readyz")
 
 
-def choose_ports(asked: Ports) -> Ports:
-    """Those that were asked for, or the next that are all free; `StartFailed` if there are none."""
+def choose_ports(asked: Ports, processes: Mapping[str, int] | None = None) -> Ports:
+    """Those that were asked for, or the next that are all free; `StartFailed` if there are none.
+
+    `processes`: how many of a service, where it is more than one.
+    """
+    processes = processes or {}
     for further in range(PORT_SETS_TRIED):
         ports = Ports(asked.first + further * PORTS_APART)
-        if ports.first > PORT_MAX:
+        if ports.first > port_max(processes):
             break
-        if _taken(ports) is None:
+        if taken_port(ports, processes) is None:
             return ports
-    service, port = _taken(asked) or (GATEWAY, asked.first)
+    service, port = taken_port(asked, processes) or (GATEWAY, asked.first)
     why = f"port {port} is taken by another program, and the next sets of ports are not free either"
     raise StartFailed(service, why, "Choose another port: make run PORT=<number>")
 
 
-def _taken(ports: Ports) -> tuple[str, int] | None:
+def taken_port(ports: Ports, processes: Mapping[str, int]) -> tuple[str, int] | None:
     """The first port of these that is not free, the gateway's before the others."""
     for service in (GATEWAY, *SERVICES):
-        for port in (ports.api(service), ports.internal(service)):
+        numbers = range(1, processes.get(service, 1) + 1)
+        for port in (ports.api(service), *(ports.internal(service, n) for n in numbers)):
             if not is_free(HOST, port):
                 return service, port
     return None
+
+
+def _set_aside(log: Path) -> None:
+    if log.exists():
+        shutil.move(log, log.with_suffix(".log.1"))
 
 
 def _check_named(part: str, variable: str, url: str, answers: Callable[[str], None]) -> None:
@@ -295,91 +323,3 @@ def _asked(url: str) -> str:
 def _wait_for(done: Callable[[], bool]) -> None:
     while not done():
         time.sleep(_POLL_S)
-
-
-def _take(folder: Path) -> None:
-    """This folder is ours until the process ends; `StartFailed` when it is somebody else's."""
-    folder.mkdir(exist_ok=True, parents=True)
-    # Root's servers have users of their own, who must be able to pass through.
-    folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    (folder / "logs").mkdir(exist_ok=True)
-    (folder / "logs").chmod(0o700)
-    for log in (folder / "logs").iterdir():
-        log.chmod(0o600)
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(lock, 100).decode()
-        raise StartFailed(
-            "make run",
-            f"it is already running in this folder ({holder})",
-            "Use it, or stop it with Ctrl-C in its terminal.",
-        ) from None
-
-
-def _say_who_runs(folder: Path, ports: Ports) -> None:
-    (folder / "lock").write_text(f"process {os.getpid()}, {ports.url(GATEWAY)}")
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise Interrupted
-
-
-def main() -> int:
-    """Run until asked to end; 1 when something failed."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.local")
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=PORT,
-        help="port of the gateway; the other services use the next ones",
-    )
-    parser.add_argument(
-        "--folder", type=Path, default=FOLDER, help="folder for data, keys and logs"
-    )
-    called = parser.parse_args()
-    if not 1 <= called.port <= PORT_MAX:
-        say(
-            f"make run: PORT must be a number from 1 to {PORT_MAX}, got {called.port}",
-            file=sys.stderr,
-        )
-        return 2
-    # Errors are reported once, here, and not by the libraries as well.
-    logging.getLogger().addHandler(logging.NullHandler())
-    folder, ports = called.folder.absolute(), Ports(called.port)
-    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for name in ends:
-        signal.signal(name, _interrupt)
-    code = 0
-    system = None
-    try:
-        say(f"Starting Sigma PIM; its data, keys and logs are in {folder}")
-        _take(folder)
-        asked, ports = ports, choose_ports(ports)
-        if ports != asked and (taken := _taken(asked)) is not None:
-            say(f"Port {taken[1]} is taken by another program, so the gateway uses {ports.first}")
-        _say_who_runs(folder, ports)
-        system = System(folder, ports)
-        system.start()
-        say(demo.welcome(ports.url(GATEWAY), system.logs, folder / BROKER))
-        system.watch()
-    except Interrupted:
-        say("\nStopping")
-    except StartFailed as failure:
-        say(f"\n{failure}", file=sys.stderr)
-        code = 1
-    except OSError as error:
-        advice = (
-            f"If another user started it before, change the owner of {folder}, or run `make clean`."
-        )
-        say(f"\nmake run: {error}\n{advice}", file=sys.stderr)
-        code = 1
-    finally:
-        for name in ends:
-            signal.signal(name, signal.SIG_IGN)
-        if system is not None:
-            system.stop()
-            if system.started:
-                say("Everything has stopped")
-    return code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import socket
@@ -9,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -58,11 +62,11 @@ class Run:
         assert done.returncode == 1, done.stdout
         return done.stderr
 
-    def start(self) -> str:
-        """What it has printed when it is up."""
+    def start(self, *more: str) -> str:
+        """What it has printed when it is up; `more` are further arguments."""
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                self.command(self.folder / "run"),
+                [*self.command(self.folder / "run"), *more],
                 cwd=ROOT,
                 env=plain_environment(),
                 stdout=output,
@@ -75,6 +79,20 @@ class Run:
             assert time.monotonic() < ends, said
             time.sleep(0.1)
         return said
+
+    def status(self) -> dict[str, Any]:
+        """What `make status` says to programs."""
+        command = [sys.executable, "-m", "deploy.local.status", "--json"]
+        done = subprocess.run(
+            [*command, "--folder", str(self.folder / "run")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == (1 if any(part["state"] for part in found["parts"]) else 0)
+        return found
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
         assert self.process is not None
@@ -148,11 +166,12 @@ async def log_in(session: aiohttp.ClientSession, url: str, user: demo.User) -> C
 
 @pytest.mark.slow
 async def test_one_command_starts_a_demo_that_is_kept_and_ends_clean(run):
-    said = run.start()
+    said = run.start("--processes", "records_service=2")
     assert f"Sigma PIM is at {run.url}" in said
     assert "admin@sigma.io / admin" in said
     async with aiohttp.ClientSession() as session:
         admin = await log_in(session, run.url, demo.ADMIN)
+        await one_of_two_processes_may_die(run, admin)
         await the_documented_examples_work(admin)
         await the_gates_can_be_seen(admin, await log_in(session, run.url, demo.EDITOR))
         changed = {"scope": {}, "value": "ours"}
@@ -201,6 +220,80 @@ async def test_one_command_starts_a_demo_that_is_kept_and_ends_clean(run):
         assert (await admin.get("/records/ent-kids-boot")).status == 404
     assert run.stop(signal.SIGTERM) == 0
     assert run.children() == []
+
+
+async def one_of_two_processes_may_die(run: Run, admin: Caller) -> None:
+    parts = {each["part"]["name"]: each for each in run.status()["parts"]}
+    assert set(parts) == {*SERVICES, "records_service-2", "PostgreSQL", "RabbitMQ"}
+    assert [each["state"] for each in parts.values()] == [""] * len(parts)
+    first, second = (parts[name]["part"] for name in ("records_service", "records_service-2"))
+    assert first["port"] == second["port"] == run.ports.api("records_service")
+    assert first["pid"] != second["pid"]
+
+    async def both_are_asked() -> bool:
+        # Each connection is new, so the kernel chooses each time.
+        url = f"http://127.0.0.1:{first['port']}/internal/service"
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for _ in range(20):
+                async with session.get(url) as answer:
+                    assert answer.status == 200
+        return all([await counted(process["probes"]) for process in (first, second)])
+
+    await eventually(both_are_asked, within_s=30)
+
+    made = [
+        (await admin.post("/records", {"schemaId": "schema-apparel", "values": {}})).ok()["id"]
+        for _ in range(8)
+    ]
+    written = Counter[str]()
+    enough = asyncio.Event()
+
+    async def client(record_id: str) -> None:
+        while not enough.is_set():
+            number = written[record_id]
+            name = {"scope": {"dim-language": "seg-en"}, "value": f"Name {number}"}
+            path, key = f"/records/{record_id}/values/product-name", f"{record_id}-{number}"
+            while True:
+                # The same key makes it safe to repeat, also if nobody knows what happened.
+                answer = await admin.patch(path, name, headers={"Idempotency-Key": key})
+                if answer.status not in (503, 504):
+                    break
+            answer.ok()
+            written[record_id] += 1
+
+    clients = [asyncio.create_task(client(record_id)) for record_id in made]
+
+    async def goes_on(writes: int) -> None:
+        more = written.total() + writes
+        await eventually(
+            lambda: written.total() > more or any(one.done() for one in clients), within_s=60
+        )
+
+    await goes_on(50)
+    os.kill(second["pid"], signal.SIGKILL)
+    await goes_on(100)
+    await eventually(
+        lambda: "records_service-2: ready again after" in run.output.read_text(), within_s=60
+    )
+    enough.set()
+    await asyncio.gather(*clients)
+    for record_id in made:
+        # Nothing was lost, and nothing was done twice.
+        assert (await admin.get(f"/records/{record_id}")).ok()["version"] == 1 + written[record_id]
+        assert (await admin.delete(f"/records/{record_id}")).status == 204
+    again = {each["part"]["name"]: each for each in run.status()["parts"]}["records_service-2"]
+    assert again["part"]["pid"] != second["pid"]
+    assert again["state"] == ""
+
+
+async def counted(probes: int) -> bool:
+    """Whether this process has answered requests."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{probes}/metrics") as answer,
+    ):
+        return 'route="/internal/service"' in await answer.text()
 
 
 async def the_documented_examples_work(admin):

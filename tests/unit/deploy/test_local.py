@@ -14,6 +14,7 @@ import pytest
 from deploy.local import binaries
 from deploy.local.events import is_news
 from deploy.local.failure import StartFailed
+from deploy.local.instances import PROCESSES_MAX, connections_max, instances, parse
 from deploy.local.listening import is_free, listens
 from deploy.local.settings import Keys, Ports, environment
 from deploy.local.system import choose_ports
@@ -46,6 +47,59 @@ def test_a_port_is_ours_only_if_our_process_listens_on_it():
         port = other.getsockname()[1]
         assert listens(os.getpid(), port)
         assert not listens(os.getppid(), port)
+
+
+def test_a_port_of_a_second_process_is_looked_at_as_well():
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        asked = next(
+            Ports(first)
+            for first in range(20_000, 28_000, 20)
+            if choose_ports(Ports(first), {"records_service": 2}).first == first
+        )
+        other.bind(("127.0.0.1", asked.internal("records_service", 2)))
+        other.listen()
+        assert choose_ports(asked) == asked
+        assert choose_ports(asked, {"records_service": 2}).first > asked.first
+
+
+def test_several_processes_of_a_service_share_its_port_and_nothing_else():
+    processes = parse(" records_service=3, gateway=2 ")
+    assert processes == {"records_service": 3, "gateway": 2}
+    found = {each.name: each.settings(Ports(8080)) for each in instances(processes)}
+    assert list(found) == [
+        *("auth_service", "records_service", "records_service-2", "records_service-3"),
+        *("workflow_service", "gateway", "gateway-2"),
+    ]
+    assert found["records_service-3"] == {
+        "SIGMA_INTERNAL_PORT": "11082",
+        "SIGMA_REUSE_PORT": "true",
+    }
+    assert found["auth_service"]["SIGMA_REUSE_PORT"] == "false"
+    ports = [settings["SIGMA_INTERNAL_PORT"] for settings in found.values()]
+    assert len(ports) == len(set(ports))
+    # 16 of its pool and a few more each, and what others need.
+    assert connections_max(processes) >= 5 * 19 + 10
+
+
+def test_numbers_of_processes_that_cannot_be_are_told_all_at_once():
+    asked = "records_service=0 gateway=9 gateway=2 gateway=3 webhooks=2 auth_service"
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.local", "--processes", asked],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    services = "auth_service, records_service, workflow_service, gateway"
+    expected = f"expected a service ({services}) and a number, such as records_service=2"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"make run: PROCESSES: records_service must be a number from 1 to {PROCESSES_MAX},"
+        " got '0'; "
+        f"gateway must be a number from 1 to {PROCESSES_MAX}, got '9'; gateway is named twice; "
+        f"{expected}, got 'webhooks=2'; {expected}, got 'auth_service'\n"
+    )
 
 
 @pytest.mark.parametrize("port", ["0", "70000", "65000"])
