@@ -68,8 +68,8 @@ faults: environment-dev ## break everything while clients write; nothing may be 
 	@$(VENV) -m deploy.local.binaries iptables || true
 	@$(VENV) -m tests.faults $(ARGS)
 
-failover: environment-dev ## lose the servers that lead while clients write (ARGS="kill-primary", ARGS=--planted)
-	@$(VENV) -m deploy.local.binaries
+failover: environment-dev ## lose the servers that lead while clients write (ARGS="kill-primary", ARGS=--planted, ENGINES=trixie)
+	@$(if $(ENGINES),true,$(VENV) -m deploy.local.binaries)
 	@$(VENV) -m deploy.local.binaries iptables || true
 	@$(VENV) -m tests.failover $(ARGS)
 

@@ -6,6 +6,7 @@ makes sure of both, and of further programs by the names of their packages, or a
 `make test` and `make bench` begin with it.
 
 A server that the environment names (`SIGMA_POSTGRES_URL`, `SIGMA_AMQP_URL`) needs no programs here.
+`SIGMA_PROGRAMS` names a folder with the programs of both, which are used instead of all others.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from deploy.local.failure import StartFailed
 
 POSTGRES_URL = "SIGMA_POSTGRES_URL"
 AMQP_URL = "SIGMA_AMQP_URL"
+PROGRAMS = "SIGMA_PROGRAMS"
 
 POSTGRES_MAJOR_MIN = 15
 _POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
@@ -35,12 +37,9 @@ _SYSTEMD = Path("/run/systemd/system")
 
 def find_postgres() -> Path | None:
     """The folder with `postgres` and `initdb` of the newest version that is new enough."""
-    on_path = shutil.which("postgres")
-    found = [Path(on_path).resolve().parent] if on_path else []
-    found += _folders(_POSTGRES_FOLDERS)
     usable = {
         folder: major
-        for folder in found
+        for folder in _folders("postgres", _POSTGRES_FOLDERS)
         if (folder / "initdb").exists() and (major := _major(folder)) >= POSTGRES_MAJOR_MIN
     }
     return max(usable, key=lambda folder: usable[folder], default=None)
@@ -51,9 +50,7 @@ def find_rabbit() -> Path | None:
 
     Debian's `/usr/sbin/rabbitmq-server` drops it; what stands beside it tells the two apart.
     """
-    on_path = shutil.which("rabbitmq-server")
-    found = [Path(on_path).resolve().parent] if on_path else []
-    for folder in [*_folders(_RABBIT_FOLDERS), *found]:
+    for folder in _folders("rabbitmq-server", _RABBIT_FOLDERS):
         if (folder / "rabbitmq-server").exists() and (folder / "rabbitmq-env").exists():
             return folder
     return None
@@ -94,8 +91,13 @@ def ensure_tool(name: str, package: str = "") -> Path:
     return find() or _installed(name, package or name, "", find)
 
 
-def _folders(patterns: tuple[str, ...]) -> list[Path]:
-    return [found for pattern in patterns for found in sorted(Path("/").glob(pattern[1:]))]
+def _folders(program: str, patterns: tuple[str, ...]) -> list[Path]:
+    """Where a server's programs may be."""
+    if chosen := os.environ.get(PROGRAMS):
+        return [Path(chosen)]
+    found = [found for pattern in patterns for found in sorted(Path("/").glob(pattern[1:]))]
+    on_path = shutil.which(program)
+    return [*found, Path(on_path).resolve().parent] if on_path else found
 
 
 def _major(folder: Path) -> int:

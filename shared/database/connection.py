@@ -12,6 +12,7 @@ import structlog
 from shared.database.addresses import candidates, first_to_open
 from shared.errors import ServiceUnavailable
 from shared.process.offload import LARGE_BYTES, Large
+from shared.process.silence import end_when_silent
 
 log = structlog.get_logger(__name__)
 
@@ -135,6 +136,8 @@ async def connect(
                 **settings,
             },
         )
+        # asyncpg has no public way to the socket.
+        end_when_silent(conn._transport)  # type: ignore[attr-defined]  # noqa: SLF001
         await speak_json(conn)
         return conn
 

@@ -22,8 +22,10 @@ from aio_pika.exceptions import (
     ProbableAuthenticationError,
 )
 from aiohttp import web
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from aiormq.exceptions import ChannelAccessRefused, InvalidFrameError
 from prometheus_client import Gauge
+from yarl import URL
 
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 from shared.http import READINESS
@@ -31,14 +33,18 @@ from shared.messaging import topology
 from shared.messaging.topology import Queue
 from shared.process.config import ServiceConfig
 from shared.process.hosts import each_host
+from shared.process.silence import end_when_silent
 
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_S: Final = 5
-"""After three missed heartbeats the connection is closed and reopened: a broker that hangs or a
-network that drops everything is noticed within 20 s."""
+"""After three missed heartbeats the connection is closed and reopened: a broker that hangs is
+noticed within 20 s. One whose machine or network is gone: `shared.process.silence`."""
 CONNECT_TIMEOUT_S: Final = 10.0
 """For opening a connection, which takes about six round trips, with TLS eight."""
+REACHED_WITHIN_S: Final = 3.0
+"""For the part of it before RabbitMQ is asked, three of these round trips with TLS: a machine that
+is gone refuses nothing, and an address may lead to another one the next time."""
 CONNECT_NODE_TIMEOUT_S: Final = 3.0
 """The same where another node can be asked instead."""
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -79,8 +85,25 @@ def abandoning_is_an_error() -> Iterator[None]:
         raise Abandoned(repr(error)) from error
 
 
-class _Connection(aio_pika.Connection):
-    """A connection that only `Bus` closes."""
+class _Transports(TransportFactory):
+    """As the library makes them, but soon or not at all, and ended when the broker is silent."""
+
+    async def create(
+        self, url: URL, **more: Any
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        make = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        async with asyncio.timeout(REACHED_WITHIN_S):
+            reader, writer = await make.create(url, **more)
+        end_when_silent(writer.transport)
+        return reader, writer
+
+
+class WatchedConnection(aio_pika.Connection):
+    """A connection that ends when the broker falls silent, and that only `Bus` closes."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.kwargs["transport_factory"] = _Transports()
 
     def __del__(self) -> None:
         """Do nothing.
@@ -190,7 +213,7 @@ class Bus:
             timeout=CONNECT_TIMEOUT_S if len(self._urls) == 1 else CONNECT_NODE_TIMEOUT_S,
             heartbeat=HEARTBEAT_S,
             client_properties={"connection_name": self._name},
-            connection_class=_Connection,
+            connection_class=WatchedConnection,
         )
         connection.close_callbacks.add(lambda *_: lost.set())
         try:

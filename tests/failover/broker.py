@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from typing import Final
 
 from shared.messaging.topology import RECORDS_QUEUE
 from tests.faults.experiments import Form
+from tests.faults.isolation import cut_off_address
 from tests.faults.scene import Gaps, Limits, Scene
 from tests.kit.rabbit_cluster import Node, RabbitCluster
+from tests.kit.stack import RECORDS
 
 GAPS: Final = Gaps(writes_s=2, events_s=2)
+SILENT_GAPS: Final = Gaps(writes_s=5, events_s=15)
+"""Nobody is told that a node is cut off: it has to be noticed."""
 AGAIN: Final = Limits(writes_s=5, events_s=20)
 SETTLED_S: Final = 3.0
 AWAY_S: Final = 5.0
@@ -30,6 +35,23 @@ async def restart_nodes(scene: Scene, form: Form) -> None:
         await _without(scene, "node restarted", node, in_order=True)
 
 
+async def cut_minority(scene: Scene, form: Form) -> None:
+    """A node lives and is heard by nobody; nobody is told, neither the other nodes nor clients.
+
+    In turn it is the one to which records_service is connected, and the one that leads the queues.
+    """
+    for number in range(form.server_kills):
+        await asyncio.sleep(SETTLED_S)
+        node = await (_used_by(scene, RECORDS) if number % 2 == 0 else _leader(scene))
+        began_s = asyncio.get_running_loop().time()
+        async with cut_off_address(node.address):
+            await scene.recovered("node cut off", AGAIN)
+            await asyncio.sleep(AWAY_S)
+        await asyncio.to_thread(node.wait_until_it_works)
+        await scene.recovered("node cut off, and back", AGAIN)
+        scene.interrupted("node cut off", began_s, SILENT_GAPS)
+
+
 async def _without(scene: Scene, what: str, node: Node, *, in_order: bool = False) -> None:
     began_s = asyncio.get_running_loop().time()
     await asyncio.to_thread(node.stop if in_order else node.kill)
@@ -42,6 +64,21 @@ async def _without(scene: Scene, what: str, node: Node, *, in_order: bool = Fals
 
 async def _leader(scene: Scene) -> Node:
     return await asyncio.to_thread(cluster(scene).leader_of, RECORDS_QUEUE)
+
+
+async def _used_by(scene: Scene, service: str) -> Node:
+    """The node that the broker connection of a service leads to."""
+    pid = scene.stack[service].pid
+    command = ["ss", "--no-header", "--tcp", "--numeric", "--processes"]
+    listed = await asyncio.to_thread(
+        subprocess.run, command, check=True, capture_output=True, text=True
+    )
+    lines = [line for line in listed.stdout.splitlines() if f"pid={pid}," in line]
+    return next(
+        node
+        for node in cluster(scene).nodes
+        if any(f" {node.address}:{node.port} " in line for line in lines)
+    )
 
 
 def cluster(scene: Scene) -> RabbitCluster:

@@ -6,7 +6,12 @@ from dataclasses import replace
 from typing import Final
 
 from tests.failover import broker, database
-from tests.failover.planted import BEFORE_THE_STANDBY_HAS_IT, DEMOTED_AND_KEPT, ONE_NODE_ONLY
+from tests.failover.planted import (
+    BEFORE_THE_STANDBY_HAS_IT,
+    DEMOTED_AND_KEPT,
+    ONE_NODE_ONLY,
+    SILENCE_IS_WAITED_OUT,
+)
 from tests.faults.catalogue import HARD, Experiment
 from tests.faults.checker import Kind
 from tests.faults.experiments import FULL
@@ -31,6 +36,14 @@ DATABASE: Final = (
         Kind.LATE,
         replace(HARD, server_kills=1),
     ),
+    Experiment(
+        "cut-primary",
+        database.cut_primary,
+        SILENCE_IS_WAITED_OUT,
+        Kind.LATE,
+        replace(HARD, server_kills=1),
+        cuts=True,
+    ),
 )
 BROKER: Final = (
     Experiment(
@@ -46,6 +59,14 @@ BROKER: Final = (
         ONE_NODE_ONLY,
         Kind.LATE,
         replace(HARD, server_kills=1),
+    ),
+    Experiment(
+        "cut-minority",
+        broker.cut_minority,
+        SILENCE_IS_WAITED_OUT,
+        Kind.LATE,
+        replace(HARD, server_kills=1),
+        cuts=True,
     ),
 )
 EXPERIMENTS: Final = (*BROKER, *DATABASE)

@@ -6,12 +6,16 @@ import asyncio
 from typing import Final
 
 from tests.faults.experiments import Form
+from tests.faults.isolation import cut_off_port
 from tests.faults.scene import Gaps, Limits, Scene
 from tests.kit.postgres_pair import PostgresPair
 
 GAPS: Final = Gaps(writes_s=3, events_s=3)
 """Beyond the promotion itself. An event is heard after the write that made it."""
+SILENT_GAPS: Final = Gaps(writes_s=9, events_s=9)
+"""The same where nobody is told: each connection has to notice that its server is silent."""
 PROMOTED: Final = Limits(writes_s=10, events_s=20)
+PROMOTED_SILENTLY: Final = Limits(writes_s=15, events_s=25)
 PROMOTION_S_MAX: Final = 30.0
 SETTLED_S: Final = 2.0
 STALLED_S: Final = 1.0
@@ -43,16 +47,32 @@ async def demote_primary(scene: Scene, form: Form) -> None:
         await _taken_over(scene, "primary demoted", began_s)
 
 
-async def _taken_over(scene: Scene, what: str, began_s: float) -> None:
-    """The standby is promoted, the pair is made whole again under writes, and gaps are noted."""
-    loop = asyncio.get_running_loop()
+async def cut_primary(scene: Scene, form: Form) -> None:
+    """The primary lives, and no packet comes from it or reaches it; its operator then ends it."""
     servers = pair(scene)
-    await asyncio.to_thread(servers.promote)
+    for _ in range(form.server_kills):
+        await asyncio.sleep(SETTLED_S)
+        began_s = asyncio.get_running_loop().time()
+        async with cut_off_port(servers.primary.port):
+            await _promoted(scene, "primary cut off", began_s, PROMOTED_SILENTLY, SILENT_GAPS)
+            # Nothing may reach the old primary any more, whatever becomes of the network.
+            await asyncio.to_thread(servers.standby.kill)
+        await asyncio.to_thread(servers.rejoin)
+
+
+async def _taken_over(scene: Scene, what: str, began_s: float) -> None:
+    """The standby is promoted, gaps are noted, and the pair is made whole again under writes."""
+    await _promoted(scene, what, began_s, PROMOTED, GAPS)
+    await asyncio.to_thread(pair(scene).rejoin)
+
+
+async def _promoted(scene: Scene, what: str, began_s: float, limits: Limits, gaps: Gaps) -> None:
+    loop = asyncio.get_running_loop()
+    await asyncio.to_thread(pair(scene).promote)
     promoted_s = loop.time() - began_s
     scene.took(f"{what}: promotion", promoted_s, PROMOTION_S_MAX)
-    await scene.recovered(what, PROMOTED)
-    scene.interrupted(f"{what}, beyond the promotion", began_s, GAPS, excused_s=promoted_s)
-    await asyncio.to_thread(servers.rejoin)
+    await scene.recovered(what, limits)
+    scene.interrupted(f"{what}, beyond the promotion", began_s, gaps, excused_s=promoted_s)
 
 
 def pair(scene: Scene) -> PostgresPair:

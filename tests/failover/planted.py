@@ -37,4 +37,14 @@ ONE_NODE_ONLY: Final = Bug(
         Change("shared/messaging/connection.py", "            self._urls.rotate(-1)\n", ""),
     ),
 )
-BUGS: Final = (BEFORE_THE_STANDBY_HAS_IT, DEMOTED_AND_KEPT, ONE_NODE_ONLY)
+SILENCE_IS_WAITED_OUT: Final = Bug(
+    "a connection whose server is silent is kept until its own time limits are over",
+    (
+        Change(
+            "shared/process/silence.py",
+            'if sys.platform != "linux" or',
+            "if True or",
+        ),
+    ),
+)
+BUGS: Final = (BEFORE_THE_STANDBY_HAS_IT, DEMOTED_AND_KEPT, ONE_NODE_ONLY, SILENCE_IS_WAITED_OUT)

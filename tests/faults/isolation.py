@@ -67,13 +67,36 @@ async def cut(service: str, port: int) -> AsyncIterator[None]:
     """
     address = ADDRESSES[service]
     rules = (
-        ["-s", address, "-p", "tcp", "--sport", str(port), "-j", "DROP"],
-        ["-d", address, "-p", "tcp", "--dport", str(port), "-j", "DROP"],
+        ["-s", address, "-p", "tcp", "--sport", str(port)],
+        ["-d", address, "-p", "tcp", "--dport", str(port)],
     )
+    async with _dropping(rules, pause_s=ONE_WAY_S):
+        yield
+
+
+@asynccontextmanager
+async def cut_off_port(port: int) -> AsyncIterator[None]:
+    """Drop every packet to and from the server on this port."""
+    rules = (["-p", "tcp", "--sport", str(port)], ["-p", "tcp", "--dport", str(port)])
+    async with _dropping(rules):
+        yield
+
+
+@asynccontextmanager
+async def cut_off_address(address: str) -> AsyncIterator[None]:
+    """Drop every packet between this address and any other one."""
+    rules = (["-s", address, "!", "-d", address], ["-d", address, "!", "-s", address])
+    async with _dropping(rules):
+        yield
+
+
+@asynccontextmanager
+async def _dropping(rules: Sequence[Sequence[str]], pause_s: float = 0.0) -> AsyncIterator[None]:
+    """Drop what any of these rules fits, from one rule to the next with a pause between them."""
     try:
         for rule in rules:
             await _iptables("-I", rule)
-            await asyncio.sleep(ONE_WAY_S)
+            await asyncio.sleep(pause_s)
         yield
     finally:
         for rule in rules:
@@ -81,4 +104,5 @@ async def cut(service: str, port: int) -> AsyncIterator[None]:
 
 
 async def _iptables(what: str, rule: Sequence[str]) -> None:
-    await asyncio.to_thread(subprocess.run, ["iptables", what, "INPUT", *rule], check=True)
+    command = ["iptables", what, "INPUT", *rule, "-j", "DROP"]
+    await asyncio.to_thread(subprocess.run, command, check=True)

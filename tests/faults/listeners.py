@@ -17,12 +17,14 @@ import aio_pika
 import aiohttp
 from aio_pika.exceptions import AMQPError
 
+from shared.messaging.connection import WatchedConnection
 from shared.process.hosts import each_host
 from tests.faults.history import Change, tokens_of
 from tests.kit.sigma import Caller
 
 EXCHANGE: Final = "sigma.events"
 HEARTBEAT_S: Final = 5
+CONNECT_TIMEOUT_S: Final = 3
 PAUSE_S: Final = 0.2
 FEED_WAIT_S: Final = 5
 FEED_TIMEOUT_S: Final = 30.0
@@ -104,7 +106,12 @@ class BusEar(Ear):
         return queue
 
     async def _read(self) -> None:
-        connection = await aio_pika.connect(next(self._urls), heartbeat=HEARTBEAT_S, timeout=10)
+        connection = await aio_pika.connect(
+            next(self._urls),
+            heartbeat=HEARTBEAT_S,
+            timeout=CONNECT_TIMEOUT_S,
+            connection_class=WatchedConnection,
+        )
         async with connection:
             channel = await connection.channel(publisher_confirms=False)
             await channel.set_qos(prefetch_count=200)

@@ -21,8 +21,11 @@ from urllib.parse import urlsplit, urlunsplit
 from deploy.local.child_process import ChildProcess
 from deploy.local.private_server import STOPPED_WITHIN_S, free_port, plain_environment
 from deploy.local.servers import PrivateRabbit
+from tests.kit.servers import ROOT
 
 NODES: Final = 3
+SETTINGS: Final = ROOT / "deploy" / "rabbitmq" / "cluster.conf"
+"""What every node of an installation is told."""
 
 
 class Node(PrivateRabbit):
@@ -41,6 +44,10 @@ class Node(PrivateRabbit):
     @property
     def name(self) -> str:
         return f"sigma{self.number}@n{self.number}"
+
+    def wait_until_it_works(self) -> None:
+        """Return when queues can be used at it, such as after it was cut off."""
+        self._wait_until(self._declare_a_queue)
 
     def _take_place(self) -> None:
         if "node" not in self._memory:
@@ -70,7 +77,7 @@ class Node(PrivateRabbit):
             else "cluster_formation.peer_discovery_backend = classic_config\n"
             "cluster_formation.classic_config.nodes.1 = sigma1@n1\n"
         )
-        return f"{super()._configuration()}cluster_partition_handling = pause_minority\n{seed}"
+        return f"{super()._configuration()}{SETTINGS.read_text()}{seed}"
 
     def _environment(self) -> dict[str, str]:
         address = self.address.replace(".", ",")

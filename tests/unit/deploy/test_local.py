@@ -215,6 +215,19 @@ def test_all_missing_packages_are_told_in_one_line(monkeypatch: pytest.MonkeyPat
     assert "Run: sudo apt install postgresql rabbitmq-server" in str(told.value)
 
 
+def test_programs_that_the_environment_names_are_used_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SIGMA_PROGRAMS", str(tmp_path))
+    assert binaries.find_postgres() is None
+    assert binaries.find_rabbit() is None
+    for name in ("postgres", "initdb", "rabbitmq-server", "rabbitmq-env"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 17.1'\n")
+        (tmp_path / name).chmod(0o755)
+    assert binaries.find_postgres() == tmp_path
+    assert binaries.find_rabbit() == tmp_path
+
+
 def test_only_events_that_tell_of_a_change_are_printed():
     hidden = {each for each in EventType if not is_news(each)}
     assert {EventType.AUTH_WATERMARK, EventType.RECORDS_JOB} <= hidden
