@@ -35,7 +35,7 @@ from shared.identity.tokens import TokenKeys
 from shared.launch import Role
 from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
-from shared.messaging.consuming import consume
+from shared.messaging.consuming import by_type, consume
 from shared.messaging.relay import relay
 from shared.process.waiting import KeyedSemaphore
 
@@ -79,7 +79,8 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
                         watermark=EventType.AUTH_WATERMARK,
                         lease_s=config.relay_lease_seconds,
                     ),
-                    consume(QUEUE, None, first=hold_ids),
+                    # Noted in the inbox when it is done, so that others can see that it is.
+                    consume(QUEUE, by_type({}), first=hold_ids),
                 ]
             ),
         ],

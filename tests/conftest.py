@@ -17,9 +17,9 @@ WORKERS_MAX = 4
 WORKERS_OF_A_CORE = 2
 """Half of the time a test waits: for a poll, for a process that starts, for what must not come."""
 
-NOT_FOR_POWER_CUTS = {"fsync": "off", "full_page_writes": "off"}
+NOT_FOR_POWER_CUTS = {"fsync": "off", "full_page_writes": "off", "wal_level": "logical"}
 """Settings of the PostgreSQL of a run. What is committed outlives a killed server, which tests do,
-and not a machine that loses its power, which they cannot do."""
+and not a machine that loses its power, which they cannot do. A workspace can be moved from it."""
 
 
 def pytest_xdist_auto_num_workers() -> int:

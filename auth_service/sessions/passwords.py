@@ -33,9 +33,12 @@ def hashed(password: str) -> str:
 
 
 def matches(password_hash: str | None, password: str) -> bool:
-    """Whether the password is the one that was hashed. No hash takes as long as a wrong one."""
+    """Whether the password is the one that was hashed. No hash takes as long as a wrong one.
+
+    A user whose hash is empty has no password yet: one who came with an imported workspace.
+    """
     try:
-        return _HASHER.verify(password_hash or _NOBODYS, password) and password_hash is not None
+        return _HASHER.verify(password_hash or _NOBODYS, password) and bool(password_hash)
     except (VerificationError, InvalidHashError):
         return False
 

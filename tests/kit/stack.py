@@ -38,8 +38,14 @@ class Stack:
     `.internal_url`, `.stop()`, `.kill()`, `.start()`, `.wait_ready()`, `.log`.
     """
 
-    def __init__(self, servers: Servers, folder: Path, code: Path = ROOT) -> None:
-        """`code`: the tree from which the services run."""
+    def __init__(
+        self, servers: Servers, folder: Path, code: Path = ROOT, *, beside: Stack | None = None
+    ) -> None:
+        """`code`: the tree from which the services run.
+
+        `beside`: another installation of the same operator, whose tokens and secrets this one
+        takes.
+        """
         self.servers = servers
         self.folder = folder
         self.code = code
@@ -48,6 +54,8 @@ class Stack:
         self.databases = {name: servers.postgres.database(name) for name in WITH_DATABASE}
         self._secret_keys = f"test={base64.b64encode(secrets.token_bytes(32)).decode()}"
         self._token_keys = f"test={base64.b64encode(secrets.token_bytes(32)).decode()}"
+        if beside is not None:
+            self._secret_keys, self._token_keys = beside._secret_keys, beside._token_keys
         self._processes: dict[str, Process] = {}
         self._extra: list[Process] = []
         self.password = f"password-{secrets.token_hex(6)}"

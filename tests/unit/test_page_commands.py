@@ -9,7 +9,12 @@ import pytest
 from tests.kit.pages import UNTESTED, Block, blocks
 from tests.kit.servers import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "docs" / "operations.md", *(ROOT / "deploy").rglob("README.md")]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "docs" / "operations.md",
+    ROOT / "docs" / "how-to" / "move-a-workspace.md",
+    *(ROOT / "deploy").rglob("README.md"),
+]
 
 
 def complaint(block: Block) -> str:
