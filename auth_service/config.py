@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from shared.identity.tokens import TokenKeys
-from shared.process.config import DatabaseConfig, Port, signs_as
+from shared.process.config import BaseAddress, DatabaseConfig, Port, signs_as
 
 
 def _parses_as_token_keys(keys: SecretStr) -> SecretStr:
@@ -22,8 +22,8 @@ class Config(DatabaseConfig):
     internal_port: Port = 9081
     identity_signing_key: Annotated[SecretStr, signs_as("auth_service")]
     token_keys: Annotated[SecretStr, AfterValidator(_parses_as_token_keys)]
-    records_url: AnyHttpUrl
-    workflow_url: AnyHttpUrl
+    records_url: BaseAddress
+    workflow_url: BaseAddress
     roles_max: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000
     roles_bytes_max: Annotated[int, Field(ge=1_024, le=1 << 40)] = 64 << 20
     api_keys_max: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000

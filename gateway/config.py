@@ -13,19 +13,12 @@ from pydantic_settings import NoDecode
 from gateway.response_headers import ANY_ORIGIN
 from shared.identity import GATEWAY
 from shared.identity.tokens import TokenKeys
-from shared.process.config import Port, ServiceConfig, signs_as
+from shared.process.config import BaseAddress, Port, ServiceConfig, signs_as
 
 
 def _parses_as_token_keys(secret: SecretStr) -> SecretStr:
     TokenKeys.parse(secret.get_secret_value())
     return secret
-
-
-def _is_base_address(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
-        raise ValueError("expected an address such as http://records:8082")
-    return text.rstrip("/")
 
 
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")
@@ -64,9 +57,6 @@ def _is_storage(secret: SecretStr) -> SecretStr:
     if not known:
         raise ValueError("expected 'memory' or an address such as redis://host:6379")
     return secret
-
-
-BaseAddress = Annotated[str, AfterValidator(_is_base_address)]
 
 
 class GatewayConfig(ServiceConfig):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AnyHttpUrl, Field
+from pydantic import Field
 
-from shared.process.config import DatabaseConfig, Port
+from shared.process.config import BaseAddress, DatabaseConfig, Port
 
 
 class Config(DatabaseConfig):
@@ -14,8 +14,8 @@ class Config(DatabaseConfig):
 
     port: Port = 8082
     internal_port: Port = 9082
-    auth_url: AnyHttpUrl
-    workflow_url: AnyHttpUrl
+    auth_url: BaseAddress
+    workflow_url: BaseAddress
     model_bytes_max: Annotated[int, Field(ge=1_024, le=1 << 40)] = 64 << 20
     import_bytes_max: Annotated[int, Field(ge=1_024, le=2 << 30)] = 2 << 30
     feed_days_kept: Annotated[float, Field(ge=7, le=30)] = 7.0

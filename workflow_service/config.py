@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
 
-from shared.process.config import DatabaseConfig, Port, signs_as
+from shared.process.config import BaseAddress, DatabaseConfig, Port, signs_as
 from workflow_service.outbound.addresses import Allowed
 from workflow_service.secrets.vault import Vault
 
@@ -32,8 +32,8 @@ class Config(DatabaseConfig):
 
     port: Port = 8083
     internal_port: Port = 9083
-    auth_url: AnyHttpUrl
-    records_url: AnyHttpUrl
+    auth_url: BaseAddress
+    records_url: BaseAddress
     identity_signing_key: Annotated[SecretStr, signs_as("workflow_service")]
     secret_keys: Annotated[SecretStr, AfterValidator(_parses_as_secret_keys)]
     outbound_allow: Annotated[str, AfterValidator(_parses_as_allowed)] | None = None

@@ -358,17 +358,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     called = parser().parse_args(arguments)
     exit_on_signal(143)
+    url, wrong = "", list[str]()
     try:
         folder_of(called.service)
     except MigrationFailed as error:
-        _print(f"{called.service}: {error}", sys.stderr)
+        wrong.append(str(error))
+    if not called.history:
+        try:
+            given = {} if called.database_url is None else {"database_url": called.database_url}
+            url = config.load(Settings, **given).database_url.get_secret_value()
+        except config.ConfigError as error:
+            wrong.append(str(error))
+    if wrong:
+        _print(f"{called.service}: " + "\n".join(wrong), sys.stderr)
         return 2
     if called.history:
         command.history(_settings(called.service))
         return 0
     try:
-        given = {"database_url": called.database_url} if called.database_url else {}
-        url = config.load(Settings, **given).database_url.get_secret_value()
         if called.stamp is not None:
             stamp(called.service, url, called.stamp)
         else:
@@ -378,9 +385,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 lambda line: _print(f"{called.service}: {line}"),
                 wait_s=called.wait,
             )
-    except config.ConfigError as error:
-        _print(f"{called.service}: {error}", sys.stderr)
-        return 2
     except MigrationFailed as error:
         _print(f"{called.service}: {error}", sys.stderr)
         return 1

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="list: print them; replay: hand them to their consumer again; drop: delete them",
     )
     parser.add_argument("queue", choices=sorted(by_name), help="the consumer: %(choices)s")
-    parser.add_argument("--most", type=int, default=sys.maxsize, help="only the oldest so many")
+    parser.add_argument("--most", type=_count, default=sys.maxsize, help="only the oldest so many")
     asked = parser.parse_args(arguments)
     try:
         url = config.load(_Settings).amqp_url.get_secret_value()
@@ -123,6 +124,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done = {"list": "found", "replay": "replayed", "drop": "dropped"}[asked.command]
     _print(f"{count} {done}")
     return 0
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError("expected a whole number of at least 1")
+    return int(text)
 
 
 def _print(line: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -28,6 +29,7 @@ PREFIX = "SIGMA_"
 _NAME_LOOKED_AT: Final = 100
 _TARGET: Final = "target_session_attrs"
 _TARGETS: Final = ("read-write", "primary")
+_HOST: Final = re.compile(r"[0-9A-Za-z.:_-]{1,253}")
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -92,9 +94,31 @@ def _check_url(secret: SecretStr, schemes: tuple[str, ...], form: str) -> None:
         raise ValueError(f"expected an address such as {form}")
 
 
+def _is_base_address(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        is_whole = url.hostname and url.port != 0
+    except ValueError:
+        is_whole = False
+    beside = url.path.strip("/") or url.query or url.fragment or url.username if is_whole else ""
+    if not is_whole or beside or url.scheme not in ("http", "https"):
+        raise ValueError("expected an address such as http://records:8082")
+    return text.rstrip("/")
+
+
+def _is_host(text: str) -> str:
+    # An empty one would listen on all addresses.
+    if not _HOST.fullmatch(text):
+        raise ValueError("expected an address to listen on, such as 127.0.0.1 or 0.0.0.0")
+    return text
+
+
 AmqpUrl = Annotated[SecretStr, AfterValidator(_is_amqp_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_is_database_url)]
 IdentityKeys = Annotated[str, FromFile(), AfterValidator(_parses_as_identity_keys)]
+BaseAddress = Annotated[str, AfterValidator(_is_base_address)]
+"""Of another service: a host and a port, and nothing behind them."""
+Host = Annotated[str, AfterValidator(_is_host)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -130,7 +154,7 @@ class Settings(BaseSettings):
 class ServiceConfig(Settings):
     """The settings of every service."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port
     internal_port: Port
     reuse_port: bool = False
@@ -158,6 +182,40 @@ class DatabaseConfig(ServiceConfig):
     database_connections_max: Annotated[int, Field(ge=1, le=500)] = 16
     relay_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 5.0
     idempotency_hours: Annotated[float, Field(gt=0, le=720)] = 24.0
+
+
+COLLECTOR_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+"""OpenTelemetry's names, which operators and their tools know already; the first one counts."""
+_PROTOCOL_VARIABLES: Final = (
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+)
+_PROTOCOL: Final = "http/protobuf"
+
+
+def collector_url(environment: Mapping[str, str]) -> str | None:
+    """Where traces are sent; None if they are not."""
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    return next((environment[one] for one in COLLECTOR_VARIABLES if environment.get(one)), None)
+
+
+def _wrong_collector(environment: Mapping[str, str]) -> list[str]:
+    """What is wrong with the variables that say where traces are sent, one line each."""
+    lines = []
+    for name in COLLECTOR_VARIABLES:
+        try:
+            url = urlsplit(environment.get(name) or "http://unset")
+            is_usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            lines.append(f"  {name}: expected an address such as http://collector:4318")
+    return lines + [
+        f"  {name}: expected {_PROTOCOL}"
+        for name in _PROTOCOL_VARIABLES
+        if environment.get(name, _PROTOCOL) not in ("", _PROTOCOL)
+    ]
 
 
 _UNUSABLE: Final = "unusable_file"
@@ -205,16 +263,21 @@ def misspelled(kind: type[BaseSettings], names: Iterable[str]) -> list[tuple[str
 
 def load(kind: type[ConfigT], **overrides: Any) -> ConfigT:
     """The settings, or one `ConfigError` that names every variable that is missing or wrong."""
+    loaded: ConfigT | None = None
+    lines: list[str] = []
     try:
-        return kind(**overrides)
+        loaded = kind(**overrides)
     except ValidationError as error:
         files = file_variables(kind)
         lines = [_described(problem, files) for problem in error.errors(include_input=False)]
-        lines += [
-            f"  {name} is not known: is {meant} meant?"
-            for name, meant in misspelled(kind, os.environ)
-        ]
-        raise ConfigError("The configuration is not valid:\n" + "\n".join(lines)) from None
+    if issubclass(kind, ServiceConfig):
+        lines += _wrong_collector(os.environ)
+    if loaded is not None and not lines:
+        return loaded
+    lines += [
+        f"  {name} is not known: is {meant} meant?" for name, meant in misspelled(kind, os.environ)
+    ]
+    raise ConfigError("The configuration is not valid:\n" + "\n".join(lines))
 
 
 def _described(problem: Mapping[str, Any], files: Mapping[str, str]) -> str:
