@@ -24,6 +24,7 @@ from shared.database import postgres
 from shared.database.listing import PIECES, pieces
 from shared.database.retries import retry_safe
 from shared.database.schema_version import schema_version
+from shared.database.server_metrics import measuring
 from shared.database.sizes import Bound
 from shared.events import EventType
 from shared.http import new_service
@@ -74,6 +75,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
                 []
                 if role == "api"
                 else [
+                    measuring,
                     relay(
                         SOURCE,
                         watermark=EventType.AUTH_WATERMARK,

@@ -100,6 +100,7 @@ from shared.database import ConnectionSlots, postgres
 from shared.database.listing import PIECES, pieces
 from shared.database.retries import retry_safe
 from shared.database.schema_version import schema_version
+from shared.database.server_metrics import measuring
 from shared.events import EventType
 from shared.http import new_service
 from shared.http.address_check import ServiceAddress, check_addresses
@@ -172,6 +173,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     texts = TextIndexing()
     kinds = {**JOBS, IMPORT_JOB: imports.run_some, indexing.JOB: texts.run_some}
     working = [
+        measuring,
         imports.opened,
         sequencing(lease_s=config.relay_lease_seconds),
         relay(SOURCE, lease_s=config.relay_lease_seconds, publishable=feed.PUBLISHABLE),

@@ -10,6 +10,7 @@ from shared.database import ConnectionSlots, postgres
 from shared.database.listing import PIECES, pieces
 from shared.database.retries import retry_safe
 from shared.database.schema_version import schema_version
+from shared.database.server_metrics import measuring
 from shared.database.sizes import Bound
 from shared.http import new_service
 from shared.http.access import access_routes
@@ -82,6 +83,7 @@ QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.WORKFL
 def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: whoever works stops before what it uses."""
     working = [
+        measuring,
         relay(SOURCE, lease_s=config.relay_lease_seconds),
         consume(QUEUE, react, first=hold_ids),
         reconciliation(config),

@@ -51,7 +51,9 @@ class PositionQuestion(Shape):
     since: datetime | None = None
 
 
-@routes.internal_post("/internal/changes/news", body=NewsQuestion, body_bytes_max=NAMES_BODY)
+@routes.internal_post(
+    "/internal/changes/news", body=NewsQuestion, body_bytes_max=NAMES_BODY, follows=True
+)
 async def wait_for_news(request: web.Request) -> web.StreamResponse:
     """The last positions of those workspaces that have a later one, as soon as one has."""
     identity = identity_of(request)

@@ -9,6 +9,7 @@ slots            who may wait for a connection, how many at a time
 retries          requests with `Idempotency-Key` or `Prefer: dry-run`
 idempotency      the answers that are kept for an `Idempotency-Key`
 migrations       `python -m shared.database.migrations <service>`
+server_metrics   transactions, waits, large tables and standbys, for Prometheus
 schema_version   whether the database has the migrations that the code needs
 pieces           rows of which only so many bytes are held at once
 listing          complete lists, read and sent in pieces

@@ -49,6 +49,7 @@ from shared.identity import IDENTITY_HEADER, Identity, IdentityVerifier
 from shared.process import logs, tracing
 from shared.process.metrics import REQUESTS
 from shared.process.waiting import ASKING, WAITED_HEADER, waited_from
+from shared.process.workspace_metrics import WORKSPACES
 
 SERVER: Final = "Sigma"
 NO_ROUTE: Final = "-"
@@ -126,7 +127,9 @@ class Edge:
             finally:
                 REQUESTS.in_flight -= 1
                 seconds = perf_counter() - began
-                REQUESTS.count(request.method, call.route, status, seconds)
+                is_timed = REQUESTS.count(request.method, call.route, status, seconds)
+                workspace_id = "" if call.caller is None else call.caller.workspace_id
+                WORKSPACES.count(workspace_id, status, seconds if is_timed else None)
                 if logs.access is not None:
                     logs.access.add(request, call, status, seconds)
             if self._draining.is_set():

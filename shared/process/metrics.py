@@ -50,14 +50,14 @@ class RequestMeasures(Collector):
         self._buckets: dict[tuple[str, str], list[int]] = {}
         self._sums: dict[tuple[str, str], float] = {}
 
-    def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """One request was answered, or its client left (499)."""
+    def count(self, method: str, route: str, status: int, seconds: float) -> bool:
+        """One request was answered, or its client left (499); whether its duration counts."""
         if method not in hdrs.METH_ALL:
             method = OTHER_METHOD
         key = (method, route, status)
         self._counts[key] = self._counts.get(key, 0) + 1
         if route in self.untimed:
-            return
+            return False
         place = (method, route)
         buckets = self._buckets.get(place)
         if buckets is None:
@@ -65,6 +65,7 @@ class RequestMeasures(Collector):
             self._sums[place] = 0.0
         buckets[bisect_left(BOUNDS_S, seconds)] += 1
         self._sums[place] += seconds
+        return True
 
     def collect(self) -> Iterator[Metric]:
         """Export the counters."""

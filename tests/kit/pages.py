@@ -33,19 +33,25 @@ class Block:
     """The paragraph before it, in one line."""
     test: str
     name: str
+    section: str = ""
+    """The heading above it."""
 
 
 def blocks(page: Path) -> Iterator[Block]:
     """Each block that somebody would copy into a shell or into a file."""
-    before, mark = "", None
+    before, mark, section, is_heading = "", None, "", False
     for token in MarkdownIt().parse(page.read_text()):
+        if token.type in ("heading_open", "heading_close"):
+            is_heading = token.type == "heading_open"
+        elif token.type == "inline" and is_heading:
+            section = token.content
         if token.type == "inline":
             before, mark = " ".join(token.content.split()), None
         elif token.type == "html_block":
             mark = _MARK.match(token.content)
         elif token.type in ("fence", "code_block"):
             test, name = mark.groups() if mark is not None else ("", "")
-            yield Block(token.content, before, test, name)
+            yield Block(token.content, before, test, name, section)
             mark = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from tests.kit.pages import UNTESTED, Block, blocks
 from tests.kit.servers import ROOT
 
+OPERATIONS = ROOT / "docs" / "operations.md"
+FOR_USERS = ("errors.md", "events.md", "variants.md", "import-graph.md")
 PAGES = [
     ROOT / "README.md",
-    ROOT / "docs" / "operations.md",
+    *(page for page in (ROOT / "docs").glob("*.md") if page.name not in FOR_USERS),
     ROOT / "docs" / "how-to" / "move-a-workspace.md",
     *(ROOT / "deploy").rglob("README.md"),
 ]
@@ -36,6 +39,15 @@ def test_every_block_is_run_by_a_test_or_says_that_it_is_not(page: Path):
     assert wrong == {}
     names = [block.name for block in blocks(page) if block.name]
     assert len(names) == len(set(names))
+
+
+def test_operations_lists_what_no_test_runs():
+    """An operator sees at once which commands to try on a copy first."""
+    page = OPERATIONS.read_text()
+    _, _, told = page.partition("No test runs those of ")
+    listed = re.findall(r"\[([^]]+)\]\(#", told.partition(".\n")[0])
+    untested = [one.section for one in blocks(OPERATIONS) if UNTESTED in one.before]
+    assert listed == list(dict.fromkeys(untested))
 
 
 def test_a_block_that_nobody_runs_is_found(tmp_path: Path):

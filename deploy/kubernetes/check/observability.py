@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -32,6 +33,7 @@ _SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
 _TARGET_LABELS: Final = frozenset(("job", "instance", "namespace", "pod", "container", "le"))
 _DOCUMENTED: Final = re.compile(r"^\| [^|]+ \| `(.+)` \| (\d+ [smh]) \|$", re.MULTILINE)
 _DASHBOARD: Final = "grafana_dashboard"
+RUNBOOK: Final = ROOT / "docs/runbook.md"
 
 
 def known_metrics(manifests: Manifests) -> Iterator[str]:
@@ -45,6 +47,46 @@ def known_metrics(manifests: Manifests) -> Iterator[str]:
         used = re.findall(r"\bby\s*\(([^)]*)\)", text)
         for label in {one.strip() for group in used for one in group.split(",")} - labels - {""}:
             yield f"{where} groups by {label}, which is no label of {', '.join(sorted(named))}"
+        for name, matchers in re.findall(r"\b(sigma_[a-z0-9_]+)\{([^}]*)\}", text):
+            asked = set(re.findall(r"(\w+)\s*(?:=|!)", re.sub(r'"[^"]*"', "", matchers)))
+            for label in sorted(asked - _TARGET_LABELS - measured.get(name, frozenset())):
+                yield f"{where} asks for the label {label}, which {name} does not have"
+
+
+def understood_dashboards(manifests: Manifests) -> Iterator[str]:
+    """`promtool` understands every expression of the dashboards."""
+    found = list(_dashboards(manifests))
+    if not found:
+        return
+    rules = [
+        {"record": f"dashboard:line:number{number}", "expr": expression}
+        for number, (_, expression) in enumerate(found)
+    ]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        groups = {"groups": [{"name": "dashboards", "rules": rules}]}
+        (folder / "rules.yaml").write_text(yaml.safe_dump(groups))
+        done = run([_promtool(), "check", "rules", "rules.yaml"], folder)
+        if done.returncode != 0:
+            yield f"promtool, of the dashboards: {(done.stdout + done.stderr).strip()}"
+
+
+def explained_alerts(manifests: Manifests) -> Iterator[str]:
+    """Each alert leads to its paragraph in docs/runbook.md, and no other paragraph is there."""
+    page = RUNBOOK.read_text()
+    explained = set(re.findall(r"^## (\w+)$", page, re.MULTILINE))
+    alerts = {rule["alert"]: rule for _, rule in _alerts(manifests)}
+    if not alerts:
+        return
+    for name in sorted(explained - set(alerts)):
+        yield f"{RUNBOOK.name} explains {name}, which is no alert"
+    for name, rule in alerts.items():
+        paragraph = page.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        for part in ("Users", "Look at", "Do"):
+            if f"- **{part}:** " not in paragraph:
+                yield f"{RUNBOOK.name} does not say of {name}: {part}"
+        if rule["annotations"].get("runbook_url") != f"docs/{RUNBOOK.name}#{name.lower()}":
+            yield f"{name} does not lead to its paragraph in {RUNBOOK.name}"
 
 
 def documented_alerts(manifests: Manifests) -> Iterator[str]:
@@ -141,6 +183,8 @@ def known_queues(manifests: Manifests) -> Iterator[str]:
 
 RULES: Final = (
     known_metrics,
+    understood_dashboards,
+    explained_alerts,
     documented_alerts,
     tested_alerts,
     passing_alerts,
@@ -196,7 +240,8 @@ def _dashboards(manifests: Manifests) -> Iterator[tuple[str, str]]:
     for one in manifests.of("ConfigMap"):
         if _DASHBOARD in one["metadata"].get("labels", {}):
             for name, text in one.get("data", {}).items():
-                yield f"dashboard {name}", text
+                for expression in re.findall(r'"expr": "((?:[^"\\]|\\.)*)"', text):
+                    yield f"dashboard {name}", json.loads(f'"{expression}"')
 
 
 def _promtool() -> Path:

@@ -141,6 +141,38 @@ _OBSERVABILITY: Final = (
         ),
     ),
     planted(
+        observability.known_metrics,
+        "asks for the label code, which sigma_http_requests_total does not have",
+        put(
+            *_RULES, f"{_FIRST_ALERT} expr", 'rate(sigma_http_requests_total{code=~"5.."}[5m]) > 1'
+        ),
+    ),
+    planted(
+        observability.understood_dashboards,
+        "promtool, of the dashboards",
+        put(
+            "ConfigMap",
+            "sigma",
+            "data events.json",
+            '{"expr": "max by (queue sigma_jobs"}',
+        ),
+    ),
+    planted(
+        observability.explained_alerts,
+        "runbook.md does not say of SigmaNew: Users",
+        put(*_RULES, f"{_FIRST_ALERT} alert", "SigmaNew"),
+    ),
+    planted(
+        observability.explained_alerts,
+        "runbook.md explains SigmaEventsNotPublished, which is no alert",
+        put(*_RULES, f"{_FIRST_ALERT} alert", "SigmaNew"),
+    ),
+    planted(
+        observability.explained_alerts,
+        "SigmaEventsNotPublished does not lead to its paragraph in runbook.md",
+        put(*_RULES, f"{_FIRST_ALERT} annotations runbook_url", "docs/runbook.md"),
+    ),
+    planted(
         observability.documented_alerts,
         "docs/operations.md has no alert sigma_bus_up == 1 for 1m",
         put(*_RULES, f"{_FIRST_ALERT} expr", "sigma_bus_up == 1"),
