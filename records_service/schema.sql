@@ -453,7 +453,8 @@ CREATE TABLE public.feed (
     staged_at timestamp with time zone NOT NULL,
     placed_at timestamp with time zone DEFAULT now() NOT NULL,
     bytes integer NOT NULL,
-    document json
+    document json,
+    traceparent text
 )
 WITH (autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 ALTER TABLE ONLY public.feed ALTER COLUMN document SET COMPRESSION lz4;

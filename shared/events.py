@@ -2,16 +2,19 @@
 
 An event is a CloudEvents 1.0 document in structured JSON mode. Its `type` is also the routing key
 on the topic exchange `sigma.events`, and its `subject` is the id of the changed object. Its data
-contain the object's `version`, so that a consumer can recognise an outdated message.
+contain the object's `version`, so that a consumer can recognise an outdated message. Of a change
+that is traced, its `traceparent` names the span that made it (the extension "distributed tracing").
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -20,6 +23,11 @@ from shared.ids import new_id
 from shared.timestamps import format_timestamp
 
 SPEC_VERSION = "1.0"
+
+TRACE: Final[ContextVar[str | None]] = ContextVar("trace", default=None)
+"""The W3C `traceparent` of what is being done, if that is traced."""
+_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_BEGINS_WITH_TRACE: Final = re.compile(r'\{"traceparent":"([0-9a-f-]{55})"')
 
 
 class EventType(StrEnum):
@@ -92,6 +100,7 @@ class Event:
     data: Mapping[str, Any]
     id: str = field(default_factory=lambda: new_id("evt"))
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    traceparent: str | None = field(default_factory=TRACE.get)
 
     @property
     def version(self) -> int:
@@ -99,9 +108,14 @@ class Event:
         return int(self.data.get("version", 0))
 
     def to_json(self) -> bytes:
-        """The CloudEvents document, as it is stored in the outbox and sent."""
+        """The CloudEvents document, as it is stored in the outbox and sent.
+
+        It begins with `traceparent`, if it has one: so that is found without reading it all.
+        """
+        traced = {} if self.traceparent is None else {"traceparent": self.traceparent}
         return orjson.dumps(
-            {
+            traced
+            | {
                 "specversion": SPEC_VERSION,
                 "id": self.id,
                 "type": self.type,
@@ -129,9 +143,21 @@ class Event:
                 data=parsed["data"],
                 id=_text(parsed["id"]),
                 time=datetime.fromisoformat(parsed["time"]),
+                traceparent=_trace(parsed.get("traceparent")),
             )
         except (KeyError, TypeError, orjson.JSONDecodeError) as error:
             raise ValueError(f"not an event: {error!r}") from error
+
+
+def trace_in(document: str) -> str | None:
+    """The `traceparent` with which the document of an event begins."""
+    found = _BEGINS_WITH_TRACE.match(document)
+    return None if found is None else found[1]
+
+
+def _trace(value: object) -> str | None:
+    """A trace is a help and no part of the news, so one that is malformed is left out."""
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
 
 
 def _text(value: object) -> str:

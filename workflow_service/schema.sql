@@ -280,7 +280,8 @@ CREATE TABLE public.webhook_deliveries (
     due_at timestamp with time zone DEFAULT now() NOT NULL,
     attempts jsonb DEFAULT '[]'::jsonb NOT NULL,
     sent jsonb,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    traceparent text
 );
 
 ALTER TABLE public.webhook_deliveries ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (

@@ -112,6 +112,7 @@ def _document(workspace_id: str, row: Record) -> bytes:
         },
         id=row["event_id"],
         time=row["at"],
+        traceparent=row["traceparent"],
     ).to_json()
 
 

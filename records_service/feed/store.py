@@ -33,6 +33,8 @@ MEASURED_NEWEST: Final = 1_000
 
 _COLUMNS: Final = """
     o.id, o.workspace_id, o.type, o.subject, o.version, o.event_id, o.staged_at, o.document"""
+_TRACE_IN_DOCUMENT: Final = r'^\{"traceparent":"([0-9a-f-]{55})"'
+"""As `shared.events.trace_in`."""
 _IS_FOR_FEED: Final = "o.type <> 'records.job'"
 _IS_PLACED: Final = """
     EXISTS (SELECT FROM feed WHERE feed.workspace_id = o.workspace_id AND feed.outbox_id = o.id)"""
@@ -112,16 +114,19 @@ async def place(conn: Conn, *, after: int, gaps: Sequence[int], swept_until: int
             SELECT * FROM later
         ), placed AS (
             INSERT INTO feed (workspace_id, outbox_id, type, subject, version, event_id, staged_at,
-                              bytes, document)
+                              bytes, document, traceparent)
             SELECT o.workspace_id, o.id, o.type, o.subject, o.version, o.event_id, o.staged_at,
                    octet_length(o.document::text),
-                   CASE WHEN o.type IN ('entity.created', 'entity.deleted')
-                         AND pg_column_size(o.document) > {LEFT_OUT_BYTES}
-                         AND NOT EXISTS (SELECT FROM history_retentions r
-                                          WHERE r.workspace_id = o.workspace_id
-                                            AND r.days < {HISTORY_DAYS})
-                        THEN NULL ELSE o.document END
+                   CASE WHEN NOT shown.is_left_out THEN o.document END,
+                   CASE WHEN shown.is_left_out
+                        THEN substring(o.document::text FROM $6::text) END
               FROM found o
+             CROSS JOIN LATERAL (
+                   SELECT o.type IN ('entity.created', 'entity.deleted')
+                          AND pg_column_size(o.document) > {LEFT_OUT_BYTES}
+                          AND NOT EXISTS (SELECT FROM history_retentions r
+                                           WHERE r.workspace_id = o.workspace_id
+                                             AND r.days < {HISTORY_DAYS}) AS is_left_out) AS shown
              WHERE {_IS_FOR_FEED}
              ORDER BY o.id
             RETURNING workspace_id
@@ -149,6 +154,7 @@ async def place(conn: Conn, *, after: int, gaps: Sequence[int], swept_until: int
         swept_until,
         PLACED_AT_ONCE,
         PLACED_CHANNEL,
+        _TRACE_IN_DOCUMENT,
     )
     assert row is not None
     return Placed(
@@ -170,7 +176,7 @@ async def page(conn: Conn, workspace_id: str, after: int, limit: int) -> Events:
     rows = await conn.fetch(
         """
         WITH next AS MATERIALIZED (
-            SELECT position, type, subject, version, event_id, staged_at, document,
+            SELECT position, type, subject, version, event_id, staged_at, document, traceparent,
                    sum(bytes) OVER (ORDER BY position) - bytes AS bytes_before
               FROM (SELECT * FROM feed
                      WHERE workspace_id = $1 AND position > $2
@@ -182,6 +188,7 @@ async def page(conn: Conn, workspace_id: str, after: int, limit: int) -> Events:
         )
         SELECT e.last, e.removed, (SELECT count(*) FROM next) AS there,
                n.position, n.type, n.subject, n.version, n.event_id, n.document::text AS document,
+               n.traceparent,
                h.schema_id, h.user_id, coalesce(h.at, n.staged_at) AS at, h.state_id, h.changes
           FROM ends e
           LEFT JOIN (SELECT * FROM next WHERE bytes_before <= $4 ORDER BY position LIMIT $3) n

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from records_service.attributes.unique_keys import UniqueKey
@@ -11,7 +11,7 @@ from records_service.search_index.changes import IndexChange
 from records_service.search_index.parts import Held
 from records_service.search_index.terms import Indexed
 from records_service.values.entries import Values
-from shared.events import Event
+from shared.events import TRACE, Event
 from shared.frozen import quick
 
 
@@ -105,6 +105,8 @@ class PendingCreate:
     event_id: str
     indexed: Indexed | None = None
     """None where the workspace has no search index."""
+    traceparent: str | None = field(default_factory=TRACE.get)
+    """Of whoever creates it: the statement may be that of many."""
 
 
 @quick

@@ -76,7 +76,7 @@ async def insert(
     records = [one.record for one in ordered]
     indexed = [(one.record.held, one.indexed) for one in ordered if one.indexed is not None]
     shown = {at: format_timestamp(at) for at in {record.created_at for record in records}}
-    entered = parts.created(26, indexed, "(SELECT records FROM stored) > 0")
+    entered = parts.created(27, indexed, "(SELECT records FROM stored) > 0")
     row = await conn.fetchrow(
         f"""
         WITH model AS (
@@ -128,10 +128,15 @@ async def insert(
             RETURNING 1
         ), staged AS (
             INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
-            SELECT $1, e.type, e.subject, e.id, row_to_json(e), n.version
+            SELECT $1, e.type, e.subject, e.id,
+                   CASE WHEN n.traceparent IS NULL THEN row_to_json(e)
+                        ELSE ('{{"traceparent":"' || n.traceparent || '",'
+                              || substr(row_to_json(e)::text, 2))::json END,
+                   n.version
               FROM unnest($6::text[], $7::text[], $8::text[], $9::bigint[], $12::text[],
-                          $17::json[], $18::text[], $19::text[])
-                   AS n (id, schema_id, state_id, version, user_id, changes, event_id, time)
+                          $17::json[], $18::text[], $19::text[], $26::text[])
+                   AS n (id, schema_id, state_id, version, user_id, changes, event_id, time,
+                         traceparent)
              CROSS JOIN LATERAL (
                    SELECT n.id AS "entityId", n.schema_id AS "schemaId", n.version,
                           n.state_id AS "lifecycleStateId", n.user_id AS "userId", n.changes
@@ -170,6 +175,7 @@ async def insert(
         SPEC_VERSION,
         EventType.ENTITY_CREATED,
         SOURCE,
+        [one.traceparent for one in ordered],
         *(parts.created_arguments(indexed) if indexed else ()),
     )
     assert row is not None

@@ -213,8 +213,12 @@ class Edge:
         self, request: web.Request, handler: Handler, route: Route | None, call: Call
     ) -> web.StreamResponse:
         with tracing.server_span(request, call.route) as span:
+            if call.trace_id is None:
+                # Nobody has named a trace, so this is the beginning of one.
+                call.trace_id = tracing.trace_id_of(span)
+                logs.bind_request(call.request_id, call.trace_id)
             response = await self._answered(request, handler, route, call)
-            tracing.set_status(span, response.status, call.route)
+            tracing.set_status(span, request.method, response.status, call.route)
             return response
 
     def _to_api_error(self, request: web.Request, error: Exception) -> ApiError:

@@ -27,7 +27,6 @@ import asyncpg
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiohttp import web
-from prometheus_client import Counter, Gauge
 
 from shared.database import DATABASE, Conn, Database
 from shared.errors import ServiceUnavailable, UpstreamTimeout
@@ -44,7 +43,14 @@ from shared.messaging.connection import (
     declare,
     run_on_each_connection,
 )
+from shared.messaging.consumer_metrics import (
+    CONSUMED,
+    CONSUMER_LAG,
+    CONSUMER_WAITING,
+    DEAD_LETTERS,
+)
 from shared.messaging.topology import Queue
+from shared.process import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -60,25 +66,6 @@ PAUSE_MAX_S: Final = 2.0
 STOP_WAIT_S: Final = 3.0
 HOUSEKEEPING_S: Final = 5.0
 SWEEP_EVERY_S: Final = 3600.0
-
-CONSUMED: Final = Counter(
-    "sigma_consumed_events_total",
-    "Messages read from a queue, by outcome",
-    ["queue", "outcome"],
-)
-CONSUMER_LAG: Final = Gauge(
-    "sigma_consumer_lag_seconds",
-    "Age of the oldest event being processed, 0 if there is none",
-    ["queue"],
-)
-CONSUMER_WAITING: Final = Gauge(
-    "sigma_consumer_waiting_messages",
-    "Messages in the queue that no consumer has received",
-    ["queue"],
-)
-DEAD_LETTERS: Final = Gauge(
-    "sigma_dead_letters", "Messages in the dead-letter queue, which need attention", ["queue"]
-)
 
 _TRY_AGAIN_HERE: Final = (
     ServiceUnavailable,
@@ -307,11 +294,14 @@ class _Reading:
         while True:
             delivery = await lane.get()
             try:
-                with structlog.contextvars.bound_contextvars(
-                    queue=self._queue.name,
-                    event_id=delivery.event.id,
-                    event_type=delivery.event.type,
-                    workspace=delivery.event.workspace_id,
+                with (
+                    structlog.contextvars.bound_contextvars(
+                        queue=self._queue.name,
+                        event_id=delivery.event.id,
+                        event_type=delivery.event.type,
+                        workspace=delivery.event.workspace_id,
+                    ),
+                    tracing.handling(self._queue.name, delivery.event),
                 ):
                     await self._handle(delivery)
             finally:
@@ -392,6 +382,7 @@ class _Reading:
 
     def _count(self, outcome: str) -> None:
         CONSUMED.labels(self._queue.name, outcome).inc()
+        tracing.note_outcome(outcome, failed=outcome == "failed")
 
     def _lag_s(self) -> float:
         oldest = min((event.time.timestamp() for event in self._at_hand.values()), default=None)

@@ -34,6 +34,7 @@ from prometheus_client import Counter
 from shared.database import Conn, Database
 from shared.events import Event
 from shared.messaging import outbox
+from shared.process import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -205,7 +206,9 @@ async def _next_turn(
     )
     if tag != "UPDATE 1":
         return False
-    await outbox.stage(conn, _turn(event_type, source, workspace_id, kind, key, turn + 1))
+    # A job may have thousands of turns: the trace of whoever requested it has the first.
+    with tracing.caused_by(None):
+        await outbox.stage(conn, _turn(event_type, source, workspace_id, kind, key, turn + 1))
     return True
 
 

@@ -50,6 +50,7 @@ from shared.messaging.leadership import end_stale_leader
 from shared.messaging.outbox import COMMITTED
 from shared.messaging.outbox_metrics import measure_outbox
 from shared.messaging.publishing import Publisher
+from shared.process import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -289,7 +290,11 @@ class Relay:
             for subject, news in by_subject.items()
             if subject in apart
         ]
+        began = time.time_ns()
         outcomes = await self._while_renewing(conn, _start_staggered(publishing))
+        if tracing.enabled:
+            done = set(settled)
+            tracing.note_published(topology.EVENTS, (r for r in rows if r["id"] in done), began)
         await outbox_reading.delete(conn, settled)
         for outcome in outcomes:
             if outcome is not None:

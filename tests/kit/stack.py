@@ -7,7 +7,7 @@ import base64
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,13 +39,20 @@ class Stack:
     """
 
     def __init__(
-        self, servers: Servers, folder: Path, code: Path = ROOT, *, beside: Stack | None = None
+        self,
+        servers: Servers,
+        folder: Path,
+        code: Path = ROOT,
+        *,
+        beside: Stack | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`code`: the tree from which the services run.
+        """`code`: the tree from which the services run; `settings`: more, of all processes.
 
         `beside`: another installation of the same operator, whose tokens and secrets this one
         takes.
         """
+        self._settings = dict(settings or {})
         self.servers = servers
         self.folder = folder
         self.code = code
@@ -104,7 +111,7 @@ class Stack:
             env["SIGMA_OUTBOUND_ALLOW"] = "127.0.0.1"
         if service in (GATEWAY, AUTH):
             env["SIGMA_TOKEN_KEYS"] = self._token_keys
-        return env
+        return env | self._settings
 
     def wait_ready(self) -> None:
         for process in self.processes:

@@ -28,6 +28,8 @@ class New:
     event: str
     subject: str
     body: str
+    traceparent: str | None = None
+    """Of what caused the event, if that is traced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,11 @@ async def insert(conn: Conn, workspace_id: str, webhook_id: str, deliveries: Seq
     """Store deliveries, in their order."""
     await conn.execute(
         """
-        INSERT INTO webhook_deliveries (workspace_id, webhook_id, id, event, subject, body, status)
-        SELECT $1, $2, n.id, n.event, n.subject, n.body, 'pending'
-          FROM unnest($3::text[], $4::text[], $5::text[], $6::text[])
-               WITH ORDINALITY AS n (id, event, subject, body, place)
+        INSERT INTO webhook_deliveries (workspace_id, webhook_id, id, event, subject, body, status,
+                                        traceparent)
+        SELECT $1, $2, n.id, n.event, n.subject, n.body, 'pending', n.traceparent
+          FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+               WITH ORDINALITY AS n (id, event, subject, body, traceparent, place)
          ORDER BY n.place
             ON CONFLICT DO NOTHING
         """,
@@ -58,6 +61,7 @@ async def insert(conn: Conn, workspace_id: str, webhook_id: str, deliveries: Seq
         [one.event for one in deliveries],
         [one.subject for one in deliveries],
         [one.body for one in deliveries],
+        [one.traceparent for one in deliveries],
     )
 
 
@@ -65,7 +69,7 @@ async def pending(conn: Conn, workspace_id: str, webhook_id: str, limit: int) ->
     """The oldest deliveries that wait, in order; `due_s` is how many seconds they still do."""
     return await conn.fetch(
         """
-        SELECT id, subject, tries, octet_length(body) AS bytes,
+        SELECT id, subject, tries, octet_length(body) AS bytes, traceparent,
                extract(epoch FROM due_at - clock_timestamp())::float8 AS due_s
           FROM webhook_deliveries
          WHERE workspace_id = $1 AND webhook_id = $2 AND status = 'pending'

@@ -113,4 +113,5 @@ async def take(
 def _delivery(webhook: Webhook, event: Mapping[str, Any]) -> deliveries.New:
     delivery_id, data = new_id("dlv"), event["data"]
     body = payload(delivery_id, event["type"], event["time"], webhook.workspace_id, data)
-    return deliveries.New(delivery_id, event["type"], data["entityId"], body)
+    traceparent = event.get("traceparent")
+    return deliveries.New(delivery_id, event["type"], data["entityId"], body, traceparent)

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from shared.database import DATABASE, Conn
 from shared.errors import ApiError
+from shared.process import tracing
 from shared.process.waiting import KeyedSemaphore
 from workflow_service.deliveries import store as deliveries
 from workflow_service.deliveries.model import ATTEMPT_DELAYS_S
@@ -195,7 +196,16 @@ class Lane:
             if row["id"] in self._queue:
                 self._queue.move(row["id"], row["tries"], due)
             else:
-                self._queue.add(Waiting(row["id"], row["subject"], row["tries"], due, row["bytes"]))
+                self._queue.add(
+                    Waiting(
+                        row["id"],
+                        row["subject"],
+                        row["tries"],
+                        due,
+                        row["bytes"],
+                        row["traceparent"],
+                    )
+                )
 
     def _forget_bodies(self) -> None:
         self._around.places.body_bytes -= sum(map(len, self._bodies.values()))
@@ -285,7 +295,8 @@ class Lane:
         if not self._around.may_send():
             # This process was away for long: another one may have sent it, and what comes after it.
             raise NoLongerLeads
-        result = await attempt(self._app[OUTBOUND], self._receiver, one.id, one.tries, body)
+        with tracing.caused_by(one.traceparent):
+            result = await attempt(self._app[OUTBOUND], self._receiver, one.id, one.tries, body)
         self._failures = 0 if result.succeeded else self._failures + 1
         self._results.append(result)
         if self._judged is not None:
@@ -366,7 +377,7 @@ class Lane:
             if self._around.places.body_bytes + len(body) <= BODIES_BYTES_MAX:
                 self._bodies[new.id] = body
                 self._around.places.body_bytes += len(body)
-            self._queue.add(Waiting(new.id, new.subject, 0, now, len(body)))
+            self._queue.add(Waiting(new.id, new.subject, 0, now, len(body), new.traceparent))
         self._is_behind = self._is_behind or taken.more
 
 

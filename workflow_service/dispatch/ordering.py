@@ -23,6 +23,8 @@ class Waiting:
     """On the clock of the event loop."""
     bytes: int = 0
     """The size of its body."""
+    traceparent: str | None = None
+    """Of what caused its event, if that is traced."""
     is_sent: bool = False
     """Whether its result is awaited."""
 

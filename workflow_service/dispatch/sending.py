@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import orjson
 import structlog
@@ -14,6 +15,7 @@ from aiohttp import hdrs
 from prometheus_client import Counter
 
 from shared.http.responses import JSON
+from shared.process import tracing
 from shared.timestamps import format_timestamp
 from workflow_service.deliveries.model import BODY_SHOWN_MAX
 from workflow_service.deliveries.store import Result
@@ -54,16 +56,19 @@ async def attempt(
         error = "The secret of the webhook cannot be opened: set a new one"
     else:
         headers |= signing.headers(delivery_id, body, int(at.timestamp()), receiver.secrets)
+        host = urlsplit(receiver.url).hostname or ""
         try:
-            async with outbound.request(
-                "POST",
-                receiver.url,
-                headers=headers,
-                data=body,
-                timeout_s=TIMEOUT_S,
-                answer_bytes_max=BODY_SHOWN_MAX,
-            ) as got:
-                status, answer = got.status, got.body
+            with tracing.delivering(delivery_id, tries, host, headers):
+                async with outbound.request(
+                    "POST",
+                    receiver.url,
+                    headers=headers,
+                    data=body,
+                    timeout_s=TIMEOUT_S,
+                    answer_bytes_max=BODY_SHOWN_MAX,
+                ) as got:
+                    status, answer = got.status, got.body
+                tracing.note_outcome(status, failed=status not in _SUCCESS)
         except Busy:
             raise
         except OutboundFailed as failure:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import http.server
 import json
 import os
 import signal
@@ -16,7 +14,7 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -285,48 +283,3 @@ def test_a_worker_serves_probes_only(keyring: Keyring, tmp_path: Path):
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", process.port))
     assert process.stop() == 0
-
-
-class Collector(http.server.BaseHTTPRequestHandler):
-    """Takes spans as an OpenTelemetry collector does, and keeps what it was sent."""
-
-    received: ClassVar[list[bytes]] = []
-
-    def do_POST(self) -> None:
-        self.received.append(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-def test_spans_are_exported_as_children_of_the_callers_trace(keyring: Keyring, tmp_path: Path):
-    collector = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    serving = threading.Thread(target=collector.serve_forever)
-    serving.start()
-    endpoint = f"http://127.0.0.1:{collector.server_port}"
-    process = new_process(keyring, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
-    process.start()
-    process.wait_ready()
-    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    headers = {
-        **keyring.headers(identities.admin()),
-        "traceparent": f"00-{trace}-00f067aa0ba902b7-01",
-        "Accept-Encoding": "identity",
-    }
-    asked = request("GET", "/api/v1/things/a", headers)
-    assert speak("127.0.0.1", process.port, asked).status == 200
-    assert process.stop() == 0, process.tail()
-    collector.shutdown()
-    serving.join()
-    collector.server_close()
-    sent = b"".join(
-        gzip.decompress(each) if each.startswith(b"\x1f\x8b") else each
-        for each in Collector.received
-    )
-    assert bytes.fromhex(trace) in sent
-    assert bytes.fromhex("00f067aa0ba902b7") in sent
-    assert b"GET /api/v1/things/{id}" in sent
-    assert headers["X-Sigma-Identity"].encode() not in sent
