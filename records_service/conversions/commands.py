@@ -44,7 +44,7 @@ from records_service.progress import commands as progress
 from records_service.progress.model import Counts, Job, JobKind, JobStatus
 from records_service.schema_walks.looking_back import lock, look_back
 from records_service.schema_walks.model import Meanwhile, Walk
-from records_service.schema_walks.store import entries_of, last_change, next_entries
+from records_service.schema_walks.store import Written, entries_of, last_change, next_entries
 from records_service.search_index import building
 from records_service.search_scores import store as search_scores
 from records_service.search_texts import store as search_texts
@@ -52,18 +52,22 @@ from records_service.writes import settling_store
 from records_service.writes.settling import settle_some
 from shared.database import Conn
 from shared.database.pieces import Room
+from shared.database.slice_size import SliceSize
 from shared.errors import Conflict, truncated
 from shared.events import EventType
 from shared.messaging import jobs
 
 JOB: Final = "convert"
 PREPARED_AT_ONCE: Final = 500
-"""Records or variants of one slice: a write of one that has a value waits for so long."""
+"""Records or variants of one slice at most: a write of one that has a value waits for so long."""
 CHANGED: Final = "The attribute was changed meanwhile"
 REFUSED: Final = (
     "Nothing was converted: there are values that cannot be. Correct them, or convert with"
     " 'onFailure': 'drop'"
 )
+
+_SIZE: Final = SliceSize()
+_LOOKED_AT: Final = SliceSize()
 
 
 async def begin(context: Context, attribute_id: str, draft: ConversionDraft) -> Job:
@@ -155,10 +159,11 @@ async def _prepare(conn: Conn, workspace_id: str, one: Conversion) -> bool:
         await store.forget_faults(conn, workspace_id, one.attribute_id)
     walk = one.walk
     if not walk.is_over:
-        rows, walk = await next_entries(
-            conn, workspace_id, walk, one.attribute_id, room=Room(PREPARED_AT_ONCE)
-        )
-        prepared = await converting.prepare(conn, workspace_id, old, one, rows, clears=False)
+        async with _SIZE.of(PREPARED_AT_ONCE) as rows_max:
+            rows, walk = await next_entries(
+                conn, workspace_id, walk, one.attribute_id, room=Room(rows_max)
+            )
+            prepared = await converting.prepare(conn, workspace_id, old, one, rows, clears=False)
         await store.note_faults(
             conn, workspace_id, one.attribute_id, prepared.faulty, prepared.faulty
         )
@@ -184,22 +189,8 @@ async def _switch(conn: Conn, workspace_id: str, one: Conversion) -> bool:
     if one.meanwhile.until is None and await store.is_settling(conn, workspace_id):
         # One after the other: a write that stores one of them would forget the other.
         return True
-    look = await look_back(conn, workspace_id, one.meanwhile)
-    variant_ids = [variant_id for _, variant_id in look.written.variants]
-    left = {("records", each) for each in look.written.records}
-    left |= {("variants", each) for each in variant_ids}
-    async for rows in entries_of(
-        conn,
-        workspace_id,
-        one.attribute_id,
-        look.written.records,
-        variant_ids,
-        room=Room(PREPARED_AT_ONCE),
-    ):
-        prepared = await converting.prepare(conn, workspace_id, old, one, rows, clears=True)
-        left -= set(prepared.looked_at)
-        await _tell_written(conn, workspace_id, one, prepared)
-    await _none_left(conn, workspace_id, one, left)
+    async with look_back(conn, workspace_id, one.meanwhile, _LOOKED_AT) as look:
+        await _prepare_again(conn, workspace_id, old, one, look.written)
     one = dataclasses.replace(one, meanwhile=look.left)
     if not look.is_last:
         await store.update(conn, workspace_id, one)
@@ -228,6 +219,27 @@ async def _switch(conn: Conn, workspace_id: str, one: Conversion) -> bool:
     )
     await stage_event(conn, EventType.ATTRIBUTE_UPDATED, workspace_id, changed)
     return True
+
+
+async def _prepare_again(
+    conn: Conn, workspace_id: str, old: ModelObject, one: Conversion, written: Written
+) -> None:
+    """Prepare what was written meanwhile as it is now."""
+    variant_ids = [variant_id for _, variant_id in written.variants]
+    left = {("records", each) for each in written.records}
+    left |= {("variants", each) for each in variant_ids}
+    async for rows in entries_of(
+        conn,
+        workspace_id,
+        one.attribute_id,
+        written.records,
+        variant_ids,
+        room=Room(PREPARED_AT_ONCE),
+    ):
+        prepared = await converting.prepare(conn, workspace_id, old, one, rows, clears=True)
+        left -= set(prepared.looked_at)
+        await _tell_written(conn, workspace_id, one, prepared)
+    await _none_left(conn, workspace_id, one, left)
 
 
 async def _tell_written(conn: Conn, workspace_id: str, one: Conversion, prepared: Prepared) -> None:

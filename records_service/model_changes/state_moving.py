@@ -20,6 +20,7 @@ from records_service.writes import state_moves_store as store
 from records_service.writes.model_changes import Step
 from records_service.writes.state_moves_store import Moving
 from shared.database import Conn
+from shared.database.slice_size import SliceSize
 from shared.errors import ServiceUnavailable, truncated
 from shared.events import EventType
 from shared.identity import Identity
@@ -28,6 +29,8 @@ from shared.messaging import jobs
 JOB: Final = "move_to_states"
 MOVED_IN_REQUEST: Final = 200
 """A schema that has no more records is done in the request: all writes of the workspace wait."""
+
+_SIZE: Final = SliceSize()
 
 
 async def move_or_request(
@@ -91,15 +94,16 @@ async def move_some(conn: Conn, workspace_id: str, schema_id: str) -> bool:
     if moving is None:
         return False
     if not moving.is_done:
-        step = await state_moves.move_some(
-            conn,
-            workspace_id,
-            schema_id,
-            moving.moves,
-            moving.user_id,
-            moving.after,
-            rows_max=state_moves.MOVED_AT_ONCE,
-        )
+        async with _SIZE.of(state_moves.MOVED_AT_ONCE) as rows_max:
+            step = await state_moves.move_some(
+                conn,
+                workspace_id,
+                schema_id,
+                moving.moves,
+                moving.user_id,
+                moving.after,
+                rows_max=rows_max,
+            )
         await store.update(conn, workspace_id, schema_id, step.after)
         await _tell(conn, workspace_id, schema_id, step)
     return True

@@ -41,6 +41,7 @@ from records_service.search_index.store import Entered, Found
 from records_service.search_index.terms import Plan, form_of, indexed, number_lists, plan_of
 from shared.database import Conn
 from shared.database.pieces import Room
+from shared.database.slice_size import SliceSize
 from shared.events import EventType
 from shared.messaging import jobs
 from shared.process.offload import in_thread
@@ -48,10 +49,11 @@ from shared.process.offload import in_thread
 JOB: Final = "build_search_index"
 CHANGED: Final = "The data model has changed, and the index is built anew"
 ENTERED_AT_ONCE: Final = 500
-"""Records of one slice: a write of one of them waits for so long."""
+"""Records of one slice at most: a write of one of them waits for so long."""
 ENTERED_AT_THE_END: Final = 50
 """Records of the last slice, which keeps all writes of the workspace waiting."""
 
+_SIZE: Final = SliceSize()
 _NOTHING: Final = Entered(None, None, None, ())
 
 
@@ -131,12 +133,13 @@ async def build_some(conn: Conn, workspace_id: str, _key: str) -> bool:
     await lock_model_shared(conn, workspace_id)
     if build not in await store.builds(conn, workspace_id):
         return True
-    if build.is_done:
-        await _enter_written(conn, workspace_id, build.schema_id, rows_max=ENTERED_AT_ONCE)
-        return True
-    plan = await _plan(conn, workspace_id, build.schema_id)
-    ids, walk = await next_ids(conn, workspace_id, build.walk, room=Room(ENTERED_AT_ONCE))
-    entered, changed = await _enter(conn, workspace_id, plan, ids)
+    async with _SIZE.of(ENTERED_AT_ONCE) as rows_max:
+        if build.is_done:
+            await _enter_written(conn, workspace_id, build.schema_id, rows_max=rows_max)
+            return True
+        plan = await _plan(conn, workspace_id, build.schema_id)
+        ids, walk = await next_ids(conn, workspace_id, build.walk, room=Room(rows_max))
+        entered, changed = await _enter(conn, workspace_id, plan, ids)
     await store.update(conn, workspace_id, build.schema_id, walk)
     if not walk.is_over:
         await progress.begin_unasked(conn, workspace_id, JobKind.BUILD_INDEX)

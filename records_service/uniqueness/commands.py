@@ -46,6 +46,7 @@ from records_service.writes import stored_claims
 from records_service.writes.effects import now
 from shared.database import Conn
 from shared.database.pieces import Room
+from shared.database.slice_size import SliceSize
 from shared.errors import Conflict, ServiceUnavailable, truncated
 from shared.events import EventType
 from shared.identity import Identity
@@ -60,6 +61,8 @@ CLAIMED_AT_ONCE: Final = 2_000
 """Records and variants of one slice, some 100 ms; nobody waits for it."""
 RELEASED_IN_REQUEST: Final = 1_000
 RELEASED_AT_ONCE: Final = 5_000
+
+_LOOKED_AT: Final = SliceSize()
 
 
 async def begin(
@@ -223,10 +226,10 @@ async def _settle(conn: Conn, workspace_id: str, attribute: ModelObject, check: 
     """
     is_last = check.meanwhile.until is None
     if not check.duplicates:
-        look = await look_back(conn, workspace_id, check.meanwhile)
-        refused = await claim_again(
-            conn, workspace_id, Attribute.parse(attribute), look.written, room=Room(AT_ONCE)
-        )
+        async with look_back(conn, workspace_id, check.meanwhile, _LOOKED_AT) as look:
+            refused = await claim_again(
+                conn, workspace_id, Attribute.parse(attribute), look.written, room=Room(AT_ONCE)
+            )
         check = replace(check, meanwhile=look.left, duplicates=len(refused))
         await progress.advance(
             conn,

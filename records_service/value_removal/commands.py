@@ -28,6 +28,7 @@ from records_service.value_removal.model import Removal
 from records_service.writes import model_changes as writes
 from records_service.writes import stored_claims
 from shared.database import Conn
+from shared.database.slice_size import SliceSize
 from shared.events import EventType
 from shared.identity import Identity
 from shared.messaging import jobs
@@ -36,9 +37,12 @@ JOB: Final = "remove_values"
 REMOVED_IN_REQUEST: Final = 1_000
 """All writes of the workspace wait for these."""
 REMOVED_AT_ONCE: Final = 2_000
-"""Records of one slice, some 80 ms: a write of one of them waits for so long."""
+"""Records of one slice at most: a write of one of them waits for so long."""
 WRITTEN_AT_ONCE: Final = 1_000
-"""Entries of the history of one slice, which keeps all writes of the workspace waiting."""
+"""Entries of the history of one slice at most, which keeps all writes of the workspace waiting."""
+
+_SIZE: Final = SliceSize()
+_SIZE_AT_THE_END: Final = SliceSize()
 
 
 async def remove_or_request(conn: Conn, identity: Identity, attribute_id: str) -> str | None:
@@ -101,15 +105,16 @@ async def _remove_from_records(conn: Conn, workspace_id: str, removal: Removal) 
     if await stored_claims.release_some(conn, workspace_id, attribute_id, rows_max=REMOVED_AT_ONCE):
         return
     number, place = divmod(removal.schemas_done, len(removal.schema_ids))
-    step = await writes.remove_values(
-        conn,
-        workspace_id,
-        attribute_id,
-        removal.schema_ids[place],
-        removal.after,
-        rows_max=REMOVED_AT_ONCE,
-        table=VALUE_TABLES[number],
-    )
+    async with _SIZE.of(REMOVED_AT_ONCE) as rows_max:
+        step = await writes.remove_values(
+            conn,
+            workspace_id,
+            attribute_id,
+            removal.schema_ids[place],
+            removal.after,
+            rows_max=rows_max,
+            table=VALUE_TABLES[number],
+        )
     done = removal.schemas_done + (step.after is None)
     await store.update(conn, workspace_id, replace(removal, schemas_done=done, after=step.after))
     await progress.advance(
@@ -129,12 +134,13 @@ async def _finish(conn: Conn, workspace_id: str, removal: Removal) -> None:
     was read before is not written any more.
     """
     await take_lock(conn, workspace_id)
-    written, last = await store.written_since(
-        conn, workspace_id, removal.last_change, rows_max=WRITTEN_AT_ONCE
-    )
-    for table, ids in written.items():
-        if ids:
-            await writes.remove_values_of(conn, workspace_id, removal.attribute_id, table, ids)
+    async with _SIZE_AT_THE_END.of(WRITTEN_AT_ONCE) as rows_max:
+        written, last = await store.written_since(
+            conn, workspace_id, removal.last_change, rows_max=rows_max
+        )
+        for table, ids in written.items():
+            if ids:
+                await writes.remove_values_of(conn, workspace_id, removal.attribute_id, table, ids)
     if last is None:
         await store.delete(conn, workspace_id, removal.attribute_id)
         await progress.end(conn, workspace_id, JobKind.REMOVE_VALUES, removal.attribute_id)

@@ -24,11 +24,13 @@ from records_service.writes.variant_batches import PendingVariantUpdate
 from shared.database import Conn
 from shared.database import Record as Row
 from shared.database.pieces import Room
+from shared.database.slice_size import SliceSize
 from shared.identity import Identity
 from shared.process.offload import in_thread
 
 SETTLED_AT_ONCE: Final = 250
-"""Records or variants of one slice: a write of one of them waits for so long."""
+"""Records or variants of one slice at most: a write of one of them waits for so long."""
+_SIZE: Final = SliceSize()
 
 
 async def settle_some(conn: Conn, workspace_id: str, one: Settling) -> bool:
@@ -36,10 +38,11 @@ async def settle_some(conn: Conn, workspace_id: str, one: Settling) -> bool:
 
     The caller holds the model lock, at least shared.
     """
-    records, variant_ids = await store.unsettled(
-        conn, workspace_id, one.attribute_id, rows_max=SETTLED_AT_ONCE
-    )
-    return await _settle(conn, workspace_id, one, records, variant_ids)
+    async with _SIZE.of(SETTLED_AT_ONCE) as rows_max:
+        records, variant_ids = await store.unsettled(
+            conn, workspace_id, one.attribute_id, rows_max=rows_max
+        )
+        return await _settle(conn, workspace_id, one, records, variant_ids)
 
 
 async def settle_first(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> bool:

@@ -22,7 +22,7 @@ from shared.events import Event, EventType
 from shared.messaging import outbox
 
 MOVED_AT_ONCE: Final = 400
-"""Records of one slice: a write of one of them waits for so long."""
+"""Records of one slice at most: a write of one of them waits for so long."""
 
 
 async def move_some(
@@ -33,7 +33,7 @@ async def move_some(
     user_id: str,
     after: Position | None,
     *,
-    rows_max: int = MOVED_AT_ONCE,
+    rows_max: int,
 ) -> Step:
     """Move the next records of a schema."""
     looked_at, ids, last = await store.unmoved_after(

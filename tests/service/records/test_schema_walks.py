@@ -9,6 +9,7 @@ from records_service.schema_walks import looking_back, store
 from records_service.schema_walks.model import Meanwhile, Walk
 from shared.database import pieces
 from shared.database.pieces import Room
+from shared.database.slice_size import SliceSize
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.workspace import entries
 
@@ -113,7 +114,8 @@ async def test_what_was_written_is_looked_at_while_others_write_but_for_the_last
             if not locks[-1]:
                 # A record that is not among those of the slice.
                 await write(3) if len(locks) == 2 else None
-            look = await looking_back.look_back(conn, workspace.id, meanwhile)
+            async with looking_back.look_back(conn, workspace.id, meanwhile, SliceSize()) as look:
+                pass
         seen.append(list(look.written.records))
         meanwhile, is_last = look.left, look.is_last
     assert seen == [[], ["ent-0", "ent-1"], ["ent-2"], ["ent-3"]]
@@ -125,10 +127,10 @@ async def test_what_is_looked_at_is_not_written_meanwhile(workspace: RecordsWork
     (await workspace.admin.patch("/records/ent-0/variants/var-0/values/name", {"value": "N"})).ok()
     async with workspace.database.transaction() as conn:
         until = await store.last_change(conn, workspace.id)
-        await looking_back.look_back(conn, workspace.id, Meanwhile(0, until))
-        other = await workspace.database.fetch(
-            """SELECT id FROM records WHERE workspace_id = $1 AND id <> 'ent-y'
-                FOR SHARE SKIP LOCKED""",
-            workspace.id,
-        )
+        async with looking_back.look_back(conn, workspace.id, Meanwhile(0, until), SliceSize()):
+            other = await workspace.database.fetch(
+                """SELECT id FROM records WHERE workspace_id = $1 AND id <> 'ent-y'
+                    FOR SHARE SKIP LOCKED""",
+                workspace.id,
+            )
     assert other == []
