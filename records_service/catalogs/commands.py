@@ -6,7 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from records_service.catalogs import store
-from records_service.catalogs.categories.commands import delete_branch, tree_change
+from records_service.catalogs.categories import store as categories
+from records_service.catalogs.categories.commands import (
+    again_after_deadlock,
+    delete_branch,
+    tree,
+    tree_change,
+)
 from records_service.catalogs.model import CATALOG, CATALOGS_MAX, CatalogDraft
 from records_service.context import BaseContext
 from records_service.model_objects import store as model_objects
@@ -18,6 +24,7 @@ from shared.events import EventType
 from shared.ids import new_id
 
 
+@again_after_deadlock
 async def create(context: BaseContext, draft: CatalogDraft) -> ModelObject:
     """Raises `ValidationError`, `LimitExceeded`, or `Conflict` for a taken id, alias or key."""
     workspace_id = context.workspace_id
@@ -35,6 +42,7 @@ async def create(context: BaseContext, draft: CatalogDraft) -> ModelObject:
     return catalog
 
 
+@again_after_deadlock
 async def replace_catalog(
     context: BaseContext, catalog_id: str, draft: CatalogDraft
 ) -> ModelObject:
@@ -44,7 +52,7 @@ async def replace_catalog(
     key.
     """
     workspace_id = context.workspace_id
-    async with tree_change(context) as (conn, _):
+    async with tree_change(context, catalog_id) as (conn, _):
         old = await model_objects.get(conn, CATALOG, workspace_id, catalog_id)
         context.check_version(CATALOG.title, old.id, old.version)
         await check_labels(conn, workspace_id, draft, old.body)
@@ -65,15 +73,17 @@ async def replace_catalog(
     return catalog
 
 
+@again_after_deadlock
 async def delete(context: BaseContext, catalog_id: str) -> None:
     """Delete a catalog with its categories and their assignments; the records stay.
 
     Raises `NotFound` or `PreconditionFailed`.
     """
     workspace_id = context.workspace_id
-    async with tree_change(context) as (conn, _):
+    async with tree(context, catalog_id) as conn:
         old = await model_objects.get(conn, CATALOG, workspace_id, catalog_id)
         context.check_version(CATALOG.title, old.id, old.version)
-        await delete_branch(context, conn, catalog_id)
+        last = await delete_branch(context, conn, catalog_id)
         await store.delete(conn, workspace_id, catalog_id)
         await stage_event(conn, EventType.CATALOG_DELETED, workspace_id, old, catalogId=catalog_id)
+        await categories.take_version(conn, workspace_id, least=last)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
+import asyncpg
 from aiohttp import web
 
 from records_service.catalogs.categories import store
@@ -24,34 +26,78 @@ from records_service.context import BaseContext
 from records_service.model_objects.commands import SOURCE
 from records_service.model_objects.labels import check_labels
 from shared.database import Conn, Record
-from shared.errors import LimitExceeded, ValidationError, truncated
+from shared.errors import (
+    LimitExceeded,
+    NotFound,
+    ServiceUnavailable,
+    ValidationError,
+    truncated,
+)
 from shared.events import Event, EventType
 from shared.ids import new_id
 from shared.messaging import outbox
 from shared.process.waiting import KeyedSemaphore
 
 TREE_CHANGE_SLOTS: Final = web.AppKey("tree_change_slots", KeyedSemaphore)
-"""Who waits for the lock of the trees of a workspace holds no connection."""
+"""Who waits for the lock of a tree holds no connection."""
+ATTEMPTS_MAX: Final = 3
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def again_after_deadlock(command: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Do it again where PostgreSQL has ended a circle of waiting by rolling it back.
+
+    A branch is deleted before its deletion is counted. Whoever has counted already, and waits for
+    an id or a key that is being deleted, waits in a circle with that. Raises `ServiceUnavailable`
+    after `ATTEMPTS_MAX`.
+    """
+
+    @wraps(command)
+    async def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(ATTEMPTS_MAX):
+            with suppress(asyncpg.DeadlockDetectedError):
+                return await command(*args, **kwargs)
+        raise ServiceUnavailable("The catalogs are being changed at the moment")
+
+    return repeated
 
 
 @asynccontextmanager
-async def tree_change(context: BaseContext) -> AsyncIterator[tuple[Conn, int]]:
-    """A transaction with the lock of the workspace's trees, and the version of what is new in it.
+async def tree(context: BaseContext, catalog_id: str | None) -> AsyncIterator[Conn]:
+    """A transaction in which nobody else changes this catalog and its tree.
 
-    The relay is woken when it has committed.
+    None stands for a catalog that is being made. The relay is woken when it has committed. Raises
+    `NotFound`.
     """
     async with (
-        context.app[TREE_CHANGE_SLOTS].of(context.workspace_id),
+        context.app[TREE_CHANGE_SLOTS].of((context.workspace_id, catalog_id)),
         context.database.transaction() as conn,
     ):
-        yield conn, await store.take_lock(conn, context.workspace_id)
+        if catalog_id is not None:
+            await store.lock_tree(conn, context.workspace_id, catalog_id)
+        yield conn
     outbox.wake(context.app)
 
 
+@asynccontextmanager
+async def tree_change(
+    context: BaseContext, catalog_id: str | None = None
+) -> AsyncIterator[tuple[Conn, int]]:
+    """As `tree`, with the version of what is new in it.
+
+    Until commit, nothing else of the workspace's trees gets a version: so it is not for long work.
+    """
+    async with tree(context, catalog_id) as conn:
+        yield conn, await store.take_version(conn, context.workspace_id)
+
+
+@again_after_deadlock
 async def create(context: BaseContext, catalog_id: str, draft: CategoryDraft) -> Category:
     """Raises `NotFound` for the catalog, `ValidationError`, `LimitExceeded`, or `Conflict`."""
     workspace_id = context.workspace_id
-    async with tree_change(context) as (conn, version):
+    async with tree_change(context, catalog_id) as (conn, version):
         size = await store.size_of(conn, workspace_id, catalog_id)
         _check_catalog(draft, catalog_id)
         parent = await _parent(conn, workspace_id, catalog_id, draft.parent_id)
@@ -78,14 +124,16 @@ async def create(context: BaseContext, catalog_id: str, draft: CategoryDraft) ->
     return category
 
 
+@again_after_deadlock
 async def update(context: BaseContext, category_id: str, draft: CategoryDraft) -> Category:
     """The category as it is now; it moves if another parent is named. Nothing new changes nothing.
 
     Raises `NotFound`, `PreconditionFailed`, `ValidationError`, `LimitExceeded` or `Conflict`.
     """
     workspace_id = context.workspace_id
-    async with tree_change(context) as (conn, _):
-        old = await store.get(conn, workspace_id, category_id)
+    catalog_id = await _catalog_of(context, category_id)
+    async with tree_change(context, catalog_id) as (conn, _):
+        old = await _get(conn, workspace_id, category_id, catalog_id)
         context.check_version(CATEGORY.title, old.id, old.version)
         _check_catalog(draft, old.catalog_id)
         await check_labels(conn, workspace_id, draft, old.body)
@@ -120,28 +168,37 @@ async def update(context: BaseContext, category_id: str, draft: CategoryDraft) -
     return new
 
 
+@again_after_deadlock
 async def delete(context: BaseContext, category_id: str) -> None:
     """Delete a category with all below it and their assignments; the records stay.
 
     Raises `NotFound` or `PreconditionFailed`.
     """
     workspace_id = context.workspace_id
-    async with tree_change(context) as (conn, _):
-        category = await store.get(conn, workspace_id, category_id)
+    catalog_id = await _catalog_of(context, category_id)
+    async with tree(context, catalog_id) as conn:
+        category = await _get(conn, workspace_id, category_id, catalog_id)
         context.check_version(CATEGORY.title, category.id, category.version)
-        await delete_branch(context, conn, category.catalog_id, category.path)
+        last = await delete_branch(context, conn, catalog_id, category.path)
+        await store.take_version(conn, workspace_id, least=last)
 
 
-async def delete_branch(context: BaseContext, conn: Conn, catalog_id: str, path: str = "") -> None:
-    """Delete the categories at and below this path; without one, all of the catalog."""
+async def delete_branch(context: BaseContext, conn: Conn, catalog_id: str, path: str = "") -> int:
+    """Delete the categories at and below this path; without one, all of the catalog.
+
+    The highest version of their assignments. The caller takes a version that is no lower, at the
+    end: until then, other trees are changed meanwhile.
+    """
     rows = await store.lock_branch(conn, context.workspace_id, catalog_id, path)
     if not rows:
-        return
+        return 0
     is_large = len(rows) > _LARGE_BRANCH
     events = await context.run(is_large, _deleted, context.workspace_id, catalog_id, rows)
     await store.delete(conn, context.workspace_id, rows, events)
     gone = Size(-len(rows), -sum(row["bytes"] for row in rows), 0)
     await store.add_size(conn, context.workspace_id, catalog_id, gone)
+    last: int = max(row["assignments_version"] for row in rows)
+    return last
 
 
 _LARGE_BRANCH: Final = 200
@@ -182,6 +239,20 @@ def event_of(event_type: str, workspace_id: str, category: Category, **more: Any
             **more,
         },
     )
+
+
+async def _catalog_of(context: BaseContext, category_id: str) -> str:
+    """The catalog that a category is in, or `NotFound`."""
+    async with context.database.acquire() as conn:
+        return (await store.get(conn, context.workspace_id, category_id)).catalog_id
+
+
+async def _get(conn: Conn, workspace_id: str, category_id: str, catalog_id: str) -> Category:
+    """The category, or `NotFound`, also if it was made again in another catalog meanwhile."""
+    category = await store.get(conn, workspace_id, category_id)
+    if category.catalog_id != catalog_id:
+        raise NotFound.of(CATEGORY.title, category_id)
+    return category
 
 
 async def _parent(

@@ -1,4 +1,4 @@
-"""The SQL of categories. Every change of a tree begins with `take_lock`."""
+"""The SQL of categories. Every change of a tree begins with `lock_tree`."""
 
 from __future__ import annotations
 
@@ -32,25 +32,46 @@ BRANCH: Final = _BELOW + " AND top.id = {category_id}"
 """SQL: a SELECT of the ids of a category and of those below it; `category_id` is to be put in."""
 
 
-async def take_lock(conn: Conn, workspace_id: str) -> int:
-    """Lock the trees of a workspace until commit; the version for what is new in this transaction.
+async def lock_tree(conn: Conn, workspace_id: str, catalog_id: str) -> None:
+    """Lock a catalog and its tree until commit, or `NotFound`.
 
-    Changes of the trees come one after another, so what a change has read of a tree stays as it is:
-    two moves cannot make a cycle. No catalog and no category has a version above this one, so one
-    that is made again under an old id goes on counting.
+    Changes of a tree come one after another, so what a change has read of it stays as it is: two
+    moves cannot make a cycle.
 
     Foreign keys are checked by plans for the tables as they are now (see `lock_category` of the
     assignments).
     """
+    found = await conn.fetchrow(
+        """
+        SELECT set_config('plan_cache_mode', 'force_custom_plan', true)
+          FROM catalogs
+         WHERE workspace_id = $1 AND id = $2
+           FOR NO KEY UPDATE
+        """,
+        workspace_id,
+        catalog_id,
+    )
+    if found is None:
+        raise NotFound.of("Catalog", catalog_id)
+
+
+async def take_version(conn: Conn, workspace_id: str, *, least: int = 0) -> int:
+    """The version for what is new in this transaction, no lower than `least`.
+
+    No catalog and no category has one above it, so one that is made again under an old id goes on
+    counting. All trees of the workspace share the counter: whoever wants the next version waits for
+    the commit.
+    """
     version: int = await conn.fetchval(
         """
         INSERT INTO catalog_versions AS v (workspace_id, version)
-        VALUES ($1, 1)
+        VALUES ($1, greatest(1, $2::bigint))
             ON CONFLICT (workspace_id)
-            DO UPDATE SET version = v.version + 1
-        RETURNING version, set_config('plan_cache_mode', 'force_custom_plan', true)
+            DO UPDATE SET version = greatest(v.version + 1, $2)
+        RETURNING version
         """,
         workspace_id,
+        least,
     )
     return version
 
@@ -267,13 +288,6 @@ async def delete(
             workspace_id,
             some,
         )
-    # The events of assignments count on their own; one in a category that is made again under the
-    # id must go on from there.
-    await conn.execute(
-        "UPDATE catalog_versions SET version = greatest(version, $2) WHERE workspace_id = $1",
-        workspace_id,
-        max(row["assignments_version"] for row in rows),
-    )
     await outbox.stage(conn, *events)
 
 

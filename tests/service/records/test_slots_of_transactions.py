@@ -71,7 +71,7 @@ async def test_a_request_with_a_key_takes_no_slot_while_it_holds_a_connection(
             (RECORD_SLOTS, [(workspace_id, "ent-a")]),
             (CHANGE_SLOTS, [(workspace_id, kind) for kind in ("change", "transition")]),
             (MODEL_CHANGE_SLOTS, [workspace_id]),
-            (TREE_CHANGE_SLOTS, [workspace_id]),
+            (TREE_CHANGE_SLOTS, [(workspace_id, "cat-a")]),
             (CALLS_OF_WORKSPACE, [workspace_id]),
             (CALLS, [None]),
             (PREVIEWS, [workspace_id]),
