@@ -84,6 +84,8 @@ class Writer:
         self._ahead: tuple[Row, Judged] | None = None
         """The first row of the next wave, and what became of it."""
         self._hopes = True
+        self._unknown = 0
+        """How many records were created since PostgreSQL was asked to look at them."""
 
     async def write_some(
         self, rows: Sequence[Row], start: int, conn: Conn | None = None
@@ -107,12 +109,17 @@ class Writer:
                 judged = await judge(work, wave, self._options, places=places, hopes=self._hopes)
             results = judged.settled.results
             if is_own:
-                async with _alongside(self._judge_ahead(rows, start + len(results), judged)):
-                    await _store(work, judged)
-                await self._make_known(len(judged.settled.creates))
+                sent = asyncio.Event()
+                ahead = self._judge_ahead(rows, start + len(results), judged, sent)
+                async with _alongside(ahead, self._make_known(), sent=sent):
+                    await _store(work, judged, sent)
+                self._unknown += len(judged.settled.creates)
+                if self._ahead is None:
+                    # Perhaps the last wave; and where waves wait for each other, it may wait too.
+                    await self._make_known()
             else:
                 # In one transaction, one connection does everything.
-                await _store(work, judged)
+                await _store(work, judged, asyncio.Event())
             return results
 
         while True:
@@ -122,7 +129,8 @@ class Writer:
                 # Judged again: the rows for which there is no place fail.
                 places = error.places
 
-    async def _make_known(self, created: int) -> None:
+    async def _make_known(self) -> None:
+        created, self._unknown = self._unknown, 0
         if created:
             # The rows are stored, whatever becomes of this.
             with suppress(ServiceUnavailable, UpstreamTimeout):
@@ -134,8 +142,15 @@ class Writer:
         ahead, self._ahead = self._ahead, None
         return ahead[1] if ahead is not None and ahead[0] is first else None
 
-    async def _judge_ahead(self, rows: Sequence[Row], start: int, stored: Judged) -> None:
-        """Judge the wave from `start` on, as far as that does not depend on the one before."""
+    async def _judge_ahead(
+        self, rows: Sequence[Row], start: int, stored: Judged, sent: asyncio.Event
+    ) -> None:
+        """Judge the wave from `start` on, as far as that does not depend on the one before.
+
+        It begins when that one is `sent`: to write it down needs the interpreter as judging does,
+        and PostgreSQL would wait for both.
+        """
+        await sent.wait()
         # What fails now is done again, and its error told, when it is the wave's turn.
         with suppress(Exception):
             if start == len(rows):
@@ -154,22 +169,38 @@ class Writer:
 
 
 @asynccontextmanager
-async def _alongside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do this beside the body, and wait for both: the rows that it has taken would be lost."""
-    task = asyncio.create_task(work)
+async def _alongside(*works: Coroutine[Any, Any, None], sent: asyncio.Event) -> AsyncIterator[None]:
+    """Do these beside the body, and wait for all: the rows that are taken would be lost.
+
+    Whoever waits for what the body sends goes on when it ends without that, unless it has failed.
+    """
+    tasks = [asyncio.create_task(work) for work in works]
     try:
         yield
-    except asyncio.CancelledError:
-        task.cancel()
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) or not sent.is_set():
+            for task in tasks:
+                task.cancel()
         raise
     finally:
-        await asyncio.gather(task, return_exceptions=True)
+        sent.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _store(work: Work, judged: Judged) -> None:
+async def _sending(statement: Coroutine[Any, Any, None], sent: asyncio.Event) -> None:
+    """Execute a statement; `sent` is set when it is on its way."""
+    executing = asyncio.ensure_future(statement)
+    # Its first step writes down the arguments and sends them: PostgreSQL answers later.
+    await asyncio.sleep(0)
+    sent.set()
+    await executing
+
+
+async def _store(work: Work, judged: Judged, sent: asyncio.Event) -> None:
     """Changed records first: a new one may take a unique value that one of them gives up.
 
-    Raises `StaleModel`, `StaleRecord`, or `QuotaExceeded` with nothing written.
+    `sent` is set when the last statement is on its way. Raises `StaleModel`, `StaleRecord`, or
+    `QuotaExceeded` with nothing written.
     """
     settled, model_version = judged.settled, judged.model_version
     creates, updates = settled.creates, settled.updates
@@ -179,19 +210,19 @@ async def _store(work: Work, judged: Judged) -> None:
     await mark(context.database, context.workspace_id, settled.unmarked, work.conn)
     if not creates:
         async with work.writing() as conn:
-            await batches.update_many(conn, updates, model_version=model_version)
+            await _sending(batches.update_many(conn, updates, model_version=model_version), sent)
         return
     if not updates and work.conn is None:
         with suppress(StripeExhausted):
             async with work.writing() as conn:
-                await _insert(conn, work, settled, any_stripe(), model_version)
+                await _sending(_insert(conn, work, settled, any_stripe(), model_version), sent)
             return
     async with work.writing() as conn:
         stripe, limit = any_stripe(), work.context.identity.record_limit
         await make_room(conn, work.context.workspace_id, limit, stripe, len(creates))
         if updates:
             await batches.update_many(conn, updates, model_version=model_version)
-        await _insert(conn, work, settled, stripe, model_version)
+        await _sending(_insert(conn, work, settled, stripe, model_version), sent)
 
 
 async def _insert(

@@ -13,6 +13,7 @@ import pytest_asyncio
 from records_service.bulk import commands
 from records_service.bulk import rows as reading_rows
 from records_service.bulk import store as reading
+from records_service.writes import store as writes
 from records_service.writes.model import StaleModel, StaleRecord
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.workspace import entries
@@ -39,16 +40,18 @@ def judged_first(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     done, happened = asyncio.Event(), []
 
     async def ahead(*arguments: Any) -> None:
+        sent = arguments[-1]
+        sent.set()
         try:
             await judge_ahead(*arguments)
         finally:
             done.set()
 
-    async def stored(work: Any, judged: Any) -> None:
+    async def stored(work: Any, judged: Any, sent: asyncio.Event) -> None:
         await done.wait()
         done.clear()
         happened.append(("stored", judged.settled.results[0].index))
-        await store(work, judged)
+        await store(work, judged, sent)
 
     async def noted(*arguments: Any, **more: Any) -> Any:
         found = await judge(*arguments, **more)
@@ -73,6 +76,29 @@ async def test_a_wave_is_judged_once_while_the_one_before_it_is_stored(apparel, 
         ("stored", 2),
         ("stored", 4),
     ]
+
+
+async def test_a_wave_is_looked_at_when_the_one_before_it_is_on_its_way(apparel, monkeypatch):
+    """Both need the interpreter, and PostgreSQL is not to wait for that."""
+    monkeypatch.setattr("records_service.bulk.waves.WAVE_ROWS", 2)
+    monkeypatch.setattr("records_service.bulk.handlers.WAVE_ROWS", 2)
+    happened: list[str] = []
+    parsed, insert = reading_rows.parsed, writes.insert
+
+    def looked_at(*arguments: Any) -> Any:
+        happened.append("looked at")
+        return parsed(*arguments)
+
+    async def sent(*arguments: Any, **more: Any) -> None:
+        happened.append("sent")
+        await insert(*arguments, **more)
+
+    monkeypatch.setattr(reading_rows, "parsed", looked_at)
+    monkeypatch.setattr(writes, "insert", sent)
+    rows = [row(f"ent-w{n}", sku=f"W{n}") for n in range(4)]
+    answer = await bulk(apparel.admin, *rows)
+    assert {one["outcome"] for one in answer.ok()["results"]} == {"created"}
+    assert happened[:2] == ["looked at", "sent"], happened
 
 
 def changed(record_id: str, **values: Any) -> dict[str, Any]:
@@ -162,7 +188,7 @@ async def test_no_row_is_lost_when_others_come_between(apparel, monkeypatch, sta
             may_end.clear()
         return found
 
-    async def stored(work: Any, judged: Any) -> None:
+    async def stored(work: Any, judged: Any, sent: asyncio.Event) -> None:
         first = judged.settled.results[0].index
         if first not in failed:
             await asyncio.to_thread(has_begun.wait, 2)
@@ -170,7 +196,7 @@ async def test_no_row_is_lost_when_others_come_between(apparel, monkeypatch, sta
             failed.add(first)
             asyncio.get_running_loop().call_later(0.01, may_end.set)
             raise stale
-        await store(work, judged)
+        await store(work, judged, sent)
 
     monkeypatch.setattr(reading_rows, "parsed", slowly)
     monkeypatch.setattr(commands, "_store", stored)
@@ -219,11 +245,11 @@ async def test_a_row_is_judged_again_when_what_it_takes_is_taken(
     """By another write, after the row was judged and before it is stored."""
     store, calls = commands._store, []
 
-    async def stored(work: Any, judged: Any) -> None:
+    async def stored(work: Any, judged: Any, sent: asyncio.Event) -> None:
         calls.append(len(judged.settled.creates))
         if len(calls) == 1:
             await between(apparel)
-        await store(work, judged)
+        await store(work, judged, sent)
 
     monkeypatch.setattr(commands, "_store", stored)
     keyed = row("ent-1", sku="S1") | {"externalKey": "K1"}
@@ -252,9 +278,9 @@ async def test_new_records_are_compared_with_others_only_after_one_met_another(
         looked_up.append(len(ids))
         return await next_versions(conn, workspace_id, ids)
 
-    async def counted(work: Any, judged: Any) -> None:
+    async def counted(work: Any, judged: Any, sent: asyncio.Event) -> None:
         stored.append(judged.settled.results[0].index)
-        await store(work, judged)
+        await store(work, judged, sent)
 
     monkeypatch.setattr(reading, "next_versions", noted)
     monkeypatch.setattr(commands, "_store", counted)
