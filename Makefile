@@ -8,7 +8,7 @@ PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run status test check images images-check kubernetes-check kubernetes-run format load bench rolling faults failover openapi graph schema events \
+.PHONY: help run status test check images images-check kubernetes-check kubernetes-run format load bench rolling faults failover restore-check openapi graph schema events \
 	migrate clean lock environment environment-dev environment-kubernetes
 
 help: ## list the commands
@@ -72,6 +72,10 @@ failover: environment-dev ## lose the servers that lead while clients write (ARG
 	@$(if $(ENGINES),true,$(VENV) -m deploy.local.binaries)
 	@$(VENV) -m deploy.local.binaries iptables || true
 	@$(VENV) -m tests.failover $(ARGS)
+
+restore-check: environment-dev ## set three databases back to one moment under the running system
+	@$(VENV) -m deploy.local.binaries
+	@$(VENV) -m tests.restores
 
 openapi: environment-dev ## write gateway/openapi.json and the page of errors
 	@$(VENV) -m deploy.openapi

@@ -126,6 +126,12 @@ CREATE TABLE public.inbox (
     received_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.incarnations (
+    number bigint NOT NULL,
+    place text NOT NULL,
+    begun_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.login_attempts (
     address_digest bytea NOT NULL,
     failures integer NOT NULL,
@@ -248,6 +254,9 @@ ALTER TABLE ONLY public.idempotency_keys
 
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
+
+ALTER TABLE ONLY public.incarnations
+    ADD CONSTRAINT incarnations_pkey PRIMARY KEY (number);
 
 ALTER TABLE ONLY public.login_attempts
     ADD CONSTRAINT login_attempts_pkey PRIMARY KEY (address_digest);

@@ -575,6 +575,12 @@ CREATE TABLE public.inbox (
     received_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.incarnations (
+    number bigint NOT NULL,
+    place text NOT NULL,
+    begun_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.jobs (
     workspace_id text NOT NULL,
     kind text NOT NULL,
@@ -1046,6 +1052,9 @@ ALTER TABLE ONLY public.imports
 
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
+
+ALTER TABLE ONLY public.incarnations
+    ADD CONSTRAINT incarnations_pkey PRIMARY KEY (number);
 
 ALTER TABLE ONLY public.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (workspace_id, kind, key);

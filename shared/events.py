@@ -79,6 +79,8 @@ class EventType(StrEnum):
     KEY_CREATED = "auth.key.created"
     KEY_DEACTIVATED = "auth.key.deactivated"
     KEY_DELETED = "auth.key.deleted"
+    RECORDS_RESTORED = "records.restored"
+    """The database of records_service was set back (shared/database/restored.py)."""
     RECORDS_JOB = "records.job"
     """A turn of a background job of records_service (shared/messaging/jobs.py)."""
 

@@ -176,6 +176,12 @@ CREATE TABLE public.inbox (
     received_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.incarnations (
+    number bigint NOT NULL,
+    place text NOT NULL,
+    begun_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.news (
     workspace_id text NOT NULL,
     heard bigint NOT NULL
@@ -377,6 +383,9 @@ ALTER TABLE ONLY public.idempotency_keys
 
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
+
+ALTER TABLE ONLY public.incarnations
+    ADD CONSTRAINT incarnations_pkey PRIMARY KEY (number);
 
 ALTER TABLE ONLY public.news
     ADD CONSTRAINT news_pkey PRIMARY KEY (workspace_id);

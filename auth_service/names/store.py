@@ -96,3 +96,8 @@ async def forget_unknown(conn: Conn, role: Role, kind: Kind, name: str, model_ve
         role.id,
         model_version,
     )
+
+
+async def doubt_all(conn: Conn) -> None:
+    """The data model may count anew: whatever gets one of the names from now on is news."""
+    await conn.execute("UPDATE unknown_names SET model_version = 0")

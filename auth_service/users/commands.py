@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
+from typing import Final
 
 from auth_service.source import SOURCE
 from auth_service.users import store
 from auth_service.users.addresses import check_address
 from auth_service.users.model import User
 from auth_service.workspaces import store as workspaces
-from shared.database import Database
+from shared.database import Conn, Database
 from shared.events import Event, EventType
 from shared.messaging import outbox
+
+TOLD_AT_ONCE: Final = 500
 
 
 async def create(
@@ -95,6 +99,23 @@ async def set_role(db: Database, workspace_id: str, user_id: str, role_id: str) 
         user = await store.set_role(conn, workspace_id, user_id, role_id)
         await outbox.stage(conn, _user_event(EventType.USER_UPDATED, user))
     return user
+
+
+async def tell_all(conn: Conn) -> int:
+    """Tell of every user as they are now, in the transaction of the caller; how many they are."""
+    told, after = 0, ("", "")
+    while users := await store.page(conn, after, TOLD_AT_ONCE):
+        for _, of_one in groupby(users, key=lambda user: user.workspace_id):
+            events = [
+                _user_event(
+                    EventType.USER_UPDATED if user.active else EventType.USER_DISABLED, user
+                )
+                for user in of_one
+            ]
+            await outbox.stage(conn, *events)
+        told += len(users)
+        after = (users[-1].workspace_id, users[-1].id)
+    return told
 
 
 def _user_event(event_type: str, user: User) -> Event:

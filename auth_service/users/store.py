@@ -217,6 +217,28 @@ async def set_role(conn: Conn, workspace_id: str, user_id: str, role_id: str) ->
     return _found(row, user_id)
 
 
+async def end_all_sessions(conn: Conn) -> None:
+    """Everybody has to log in again."""
+    await conn.execute(
+        "UPDATE users SET sessions_from = ceil(extract(epoch FROM clock_timestamp()))"
+    )
+
+
+async def page(conn: Conn, after: tuple[str, str], limit: int) -> list[User]:
+    """Users of all workspaces, in the order of workspace and id, behind this one."""
+    rows = await conn.fetch(
+        """SELECT workspace_id, id, email, name, role_id, active, quick_login, version,
+                  created_at, updated_at, sessions_from
+             FROM users
+            WHERE (workspace_id, id) > ($1, $2)
+            ORDER BY workspace_id, id
+            LIMIT $3""",
+        *after,
+        limit,
+    )
+    return [_user(row) for row in rows]
+
+
 async def rehash(conn: Conn, login: Login, password_hash: str) -> None:
     """Keep the same password under another hash, unless it has been changed meanwhile."""
     await conn.execute(

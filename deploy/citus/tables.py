@@ -96,7 +96,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "jobs",
             "idempotency_keys",
         ),
-        local=("inbox", "alembic_version"),
+        local=("inbox", "incarnations", "alembic_version"),
         triggers={
             **dict.fromkeys(("dimensions", "option_lists", "option_values"), _COUNTING),
             "attributes": (*_COUNTING, "forget_lost_attributes", "refuse_ids_with_values"),
@@ -135,7 +135,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "outbox",
             "idempotency_keys",
         ),
-        local=("inbox", "alembic_version"),
+        local=("inbox", "incarnations", "alembic_version"),
         triggers={"workflows": ("count_workflows",)},
         numbered={"outbox": "id", "webhook_deliveries": "number"},
     ),

@@ -30,7 +30,8 @@ ENTRY_POINTS = (
     *(("gateway",), ("auth_service",), ("records_service",), ("workflow_service",)),
     ("auth_service", "admin"),
     *(("shared.database.migrations",), ("shared.identity.keys",)),
-    ("shared.messaging.dead_letters",),
+    *(("shared.messaging.dead_letters",), ("shared.database.restored",)),
+    ("records_service.feed.telling_again",),
 )
 """Everything that docs/operations.md starts with `python -m`."""
 CONFIGS: dict[str, type[ServiceConfig]] = {

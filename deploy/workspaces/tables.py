@@ -174,9 +174,9 @@ TABLES: Final[Mapping[str, tuple[Table, ...]]] = {
 }
 
 WITHOUT_WORKSPACE: Final[Mapping[str, tuple[str, ...]]] = {
-    AUTH: ("alembic_version", "inbox", "login_attempts", "login_networks"),
-    RECORDS: ("alembic_version", "inbox"),
-    WORKFLOW: ("alembic_version", "inbox"),
+    AUTH: ("alembic_version", "incarnations", "inbox", "login_attempts", "login_networks"),
+    RECORDS: ("alembic_version", "incarnations", "inbox"),
+    WORKFLOW: ("alembic_version", "incarnations", "inbox"),
 }
 """Tables that stay where they are."""
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from pydantic import Field
 
 from records_service.context import context_of
-from records_service.feed import following, store
+from records_service.feed import following, positions
 from records_service.feed.model import LIMIT_MAX
 from records_service.feed.news import NEWS
 from shared.database import DATABASE
@@ -90,10 +90,10 @@ async def read_page(request: web.Request) -> web.StreamResponse:
             page = await following.read(context, position, asked.limit)
             break
         except Gone:
+            # Too old, or of before the database was set back: from what there is on.
             async with context.database.acquire() as conn:
-                removed, last = await store.ends(conn, context.workspace_id)
-            # Behind the end, the database was set back: from its end on.
-            position, lost = (removed if position < removed else min(position, last)), True
+                position = await positions.last_known(conn, context.workspace_id, position)
+            lost = True
     head = orjson.dumps({"position": page.position, "more": page.more, "lost": lost})
     events = b",".join(document for _, document in page.events)
     return web.Response(body=head[:-1] + b',"events":[' + events + b"]}", content_type=JSON)
@@ -110,12 +110,12 @@ async def find_position(request: web.Request) -> web.StreamResponse:
     if asked.since is None:
         return json_response({"position": await following.now(context)})
     async with context.database.acquire() as conn:
-        position, is_whole = await store.position_at(conn, context.workspace_id, asked.since)
+        position, is_whole = await positions.position_at(conn, context.workspace_id, asked.since)
     if not is_whole:
         raise Gone("The change feed no longer has all that came after this time")
     return json_response({"position": position})
 
 
 async def _later(request: web.Request, after: Mapping[str, int]) -> dict[str, int]:
-    last = await store.last_positions(request.app[DATABASE], list(after))
+    last = await positions.last_positions(request.app[DATABASE], list(after))
     return {one: position for one, position in last.items() if position > after[one]}

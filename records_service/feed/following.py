@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from records_service.context import Context
-from records_service.feed import store
+from records_service.feed import positions, store
 from records_service.feed.judging import shown
 from shared.database import Database
 from shared.errors import Gone, RateLimited
@@ -35,7 +35,7 @@ class Page:
 async def now(context: Context) -> int:
     """The position of the last event of the workspace."""
     async with context.database.acquire() as conn:
-        return await store.last_position(conn, context.workspace_id)
+        return await positions.last_position(conn, context.workspace_id)
 
 
 async def read(context: Context, position: int, limit: int) -> Page:
@@ -46,9 +46,14 @@ async def read(context: Context, position: int, limit: int) -> Page:
         part = await context.app[READS].page(
             context.database, context.workspace_id, position, limit - len(found)
         )
-        if position < part.removed or position > max(part.last, part.removed):
+        if position < part.removed:
             raise Gone(
                 "The change feed no longer has what came after this token: take a new snapshot"
+            )
+        if not part.is_there:
+            raise Gone(
+                "The database was restored to a moment before this token, so what was told up to it"
+                " may not have happened: take a new snapshot, and delete what it does not have"
             )
         for row, document in zip(part.rows, await shown(context, part.rows), strict=True):
             if document is not None:

@@ -85,14 +85,14 @@ def _visible(
 
 
 def _documents(workspace_id: str, rows: Sequence[Record]) -> list[bytes | None]:
-    return [_document(workspace_id, row) for row in rows]
+    return [document(workspace_id, row) for row in rows]
 
 
 def _parsed(workspace_id: str, rows: Sequence[Record]) -> list[dict[str, Any]]:
-    return [orjson.loads(_document(workspace_id, row)) for row in rows]
+    return [orjson.loads(document(workspace_id, row)) for row in rows]
 
 
-def _document(workspace_id: str, row: Record) -> bytes:
+def document(workspace_id: str, row: Record) -> bytes:
     """The event as it was told to the bus, whose values may be in the history."""
     if row["document"] is not None:
         document: str = row["document"]

@@ -97,6 +97,7 @@ class Sequencer:
                 await conn.close(timeout=1)
 
     async def _lead(self, conn: Conn) -> None:
+        await store.begin_anew(conn)
         # Before the first snapshot: who has drawn an id by now is seen to run in that.
         window = Window(await store.last_drawn(conn))
         swept_at = time.monotonic()

@@ -68,12 +68,17 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Some events, oldest first; `last` and `removed` are positions of the workspace."""
+    """Some events, oldest first, behind a position.
+
+    `removed` is the position up to which events of the workspace have been removed. `is_there` is
+    whether the one at that position is still known: where it is not and was not removed, the
+    database was set back to before it.
+    """
 
     rows: Sequence[Record]
     more: bool
-    last: int
     removed: int
+    is_there: bool
 
 
 async def last_drawn(conn: Conn) -> int:
@@ -82,6 +87,21 @@ async def last_drawn(conn: Conn) -> int:
         "SELECT pg_sequence_last_value(pg_get_serial_sequence('outbox', 'id')::regclass)"
     )
     return drawn or 0
+
+
+async def begin_anew(conn: Conn) -> None:
+    """Let positions go on at the present time, in microseconds, if they are below.
+
+    Whoever begins to place events does so. A database that was set back has forgotten positions
+    that it has given: those lie below, and so none is given twice.
+    """
+    await conn.fetchval(
+        """
+        SELECT setval(name, greatest(coalesce(pg_sequence_last_value(name), 0),
+                                     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))
+          FROM (SELECT pg_get_serial_sequence('feed', 'position')::regclass AS name) AS named
+        """
+    )
 
 
 async def place(conn: Conn, *, after: int, gaps: Sequence[int], swept_until: int) -> Placed:
@@ -176,19 +196,19 @@ async def page(conn: Conn, workspace_id: str, after: int, limit: int) -> Events:
     rows = await conn.fetch(
         """
         WITH next AS MATERIALIZED (
-            SELECT position, type, subject, version, event_id, staged_at, document, traceparent,
+            SELECT position, placed_at, type, subject, version, event_id, staged_at, document,
+                   traceparent,
                    sum(bytes) OVER (ORDER BY position) - bytes AS bytes_before
               FROM (SELECT * FROM feed
                      WHERE workspace_id = $1 AND position > $2
                      ORDER BY position LIMIT $3 + 1) AS chosen
         ), ends AS (
-            SELECT coalesce((SELECT position FROM feed WHERE workspace_id = $1
-                              ORDER BY position DESC LIMIT 1), 0) AS last,
+            SELECT EXISTS (SELECT FROM feed WHERE workspace_id = $1 AND position = $2) AS is_there,
                    coalesce((SELECT until FROM feed_removed WHERE workspace_id = $1), 0) AS removed
         )
-        SELECT e.last, e.removed, (SELECT count(*) FROM next) AS there,
-               n.position, n.type, n.subject, n.version, n.event_id, n.document::text AS document,
-               n.traceparent,
+        SELECT e.is_there OR $2 = e.removed AS is_there, e.removed,
+               (SELECT count(*) FROM next) AS there, n.position, n.placed_at, n.type, n.subject,
+               n.version, n.event_id, n.document::text AS document, n.traceparent,
                h.schema_id, h.user_id, coalesce(h.at, n.staged_at) AS at, h.state_id, h.changes
           FROM ends e
           LEFT JOIN (SELECT * FROM next WHERE bytes_before <= $4 ORDER BY position LIMIT $3) n
@@ -213,72 +233,7 @@ async def page(conn: Conn, workspace_id: str, after: int, limit: int) -> Events:
     )
     found = [row for row in rows if row["position"] is not None]
     more = bool(found) and rows[0]["there"] > len(found)
-    return Events(found, more, rows[0]["last"], rows[0]["removed"])
-
-
-async def last_position(conn: Conn, workspace_id: str) -> int:
-    """The position of the last event of a workspace, also if that was removed."""
-    position: int = await conn.fetchval(
-        """
-        SELECT greatest((SELECT max(position) FROM feed WHERE workspace_id = $1),
-                        (SELECT until FROM feed_removed WHERE workspace_id = $1), 0)
-        """,
-        workspace_id,
-    )
-    return position
-
-
-async def last_positions(database: Database, workspace_ids: Collection[str]) -> dict[str, int]:
-    """Workspace -> the position of its last event, of those that have one."""
-    rows = await database.fetch(
-        """
-        SELECT asked.workspace_id, last.position
-          FROM unnest($1::text[]) AS asked (workspace_id)
-         CROSS JOIN LATERAL (SELECT f.position FROM feed f
-                              WHERE f.workspace_id = asked.workspace_id
-                              ORDER BY f.position DESC LIMIT 1) AS last
-        """,
-        list(workspace_ids),
-    )
-    return {row["workspace_id"]: row["position"] for row in rows}
-
-
-async def ends(conn: Conn, workspace_id: str) -> tuple[int, int]:
-    """The position up to which events of a workspace have been removed, and its last."""
-    removed: int = await conn.fetchval(
-        """
-        SELECT coalesce((SELECT until FROM feed_removed WHERE workspace_id = $1), 0)
-        """,
-        workspace_id,
-    )
-    return removed, await last_position(conn, workspace_id)
-
-
-async def position_at(conn: Conn, workspace_id: str, since: datetime) -> tuple[int, bool]:
-    """The position before the first event that was placed after a time.
-
-    And whether all that came after it is still there. Events are placed in the order of their
-    positions, so the place is found by halving.
-    """
-    low, high = await ends(conn, workspace_id)
-    removed, is_whole = low, low == 0
-    while low < high:
-        middle = (low + high) // 2
-        row = await conn.fetchrow(
-            """
-            SELECT position, placed_at <= $3 AS is_before FROM feed
-             WHERE workspace_id = $1 AND position > $2
-             ORDER BY position LIMIT 1
-            """,
-            workspace_id,
-            middle,
-            since,
-        )
-        if row is not None and row["is_before"]:
-            low, is_whole = row["position"], True
-        else:
-            high = middle
-    return (low, is_whole) if is_whole else (removed, False)
+    return Events(found, more, rows[0]["removed"], rows[0]["is_there"])
 
 
 async def states(

@@ -101,6 +101,15 @@ async def upsert_caller(
     )
 
 
+async def doubt_all(conn: Conn) -> None:
+    """Whatever is heard next of a role or a caller is news, also of a version that was known.
+
+    Roles are asked for anew; what was known of callers counts until then.
+    """
+    await conn.execute("DELETE FROM roles")
+    await conn.execute("UPDATE callers SET version = 0")
+
+
 async def uses(
     conn: Conn, workspace_id: str, attribute_ids: Collection[str]
 ) -> set[tuple[str, str]]:

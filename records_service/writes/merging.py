@@ -19,7 +19,7 @@ from records_service.values.validation import pointer
 from records_service.writes.changes import EXTERNAL_KEY
 from records_service.writes.since import Step, steps_since
 from shared.errors import PreconditionFailed, Violation, truncated
-from shared.http.versions import if_match
+from shared.http.versions import if_match, stale
 
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 """Attribute id and scope."""
@@ -111,7 +111,7 @@ class Since:
         return entries, clashes
 
     def _refusal(self, conflicts: list[dict[str, Any]]) -> PreconditionFailed:
-        message = _stale(self.title, self.resource_id, self.version)
+        message = stale(self.title, self.resource_id, self.version)
         if not conflicts:
             return PreconditionFailed(message)
         paths = [truncated(_path(one)) for one in conflicts]
@@ -147,7 +147,7 @@ async def changes_since(
             )
     before = None if steps is None else _before(steps)
     if steps is None or before is None:
-        raise PreconditionFailed(_stale(title, resource_id, version))
+        raise PreconditionFailed(stale(title, resource_id, version))
     has_moved = any(step.action == "transition" for step in steps)
     return Since(title, resource_id, version, before, has_moved)
 
@@ -169,13 +169,6 @@ def _before(steps: Iterable[Step]) -> dict[_Key, Any] | None:
             before.setdefault(key, change["oldValue"])
             after[key] = change["newValue"]
     return before
-
-
-def _stale(title: str, resource_id: str, version: int) -> str:
-    return (
-        f"{title} '{truncated(resource_id)}' is at version {version}; If-Match names another"
-        " version"
-    )
 
 
 def _path(conflict: Mapping[str, Any]) -> str:

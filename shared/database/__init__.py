@@ -11,6 +11,8 @@ idempotency      the answers that are kept for an `Idempotency-Key`
 migrations       `python -m shared.database.migrations <service>`
 server_metrics   transactions, waits, large tables and standbys, for Prometheus
 schema_version   whether the database has the migrations that the code needs
+incarnations     whether the database is where it was, or a restored one
+restored         `python -m shared.database.restored <service>`
 pieces           rows of which only so many bytes are held at once
 listing          complete lists, read and sent in pieces
 paging           pages of lists: where they begin, and how large they may be

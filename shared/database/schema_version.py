@@ -11,7 +11,8 @@ Older code is not ready.
 
 A database says whose it is: the comment of its table `alembic_version` is the name of the service.
 All services number their revisions alike, so a revision alone would let a process run on the
-database of another service.
+database of another service. It says where it lives, too, so that a restored one is told from the
+one that it was (`incarnations`).
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ import asyncpg
 import structlog
 from aiohttp import web
 
+from shared.database import incarnations
 from shared.database.pool import DATABASE, Database
 from shared.errors import ServiceUnavailable, truncated
-from shared.http import READINESS
+from shared.http import READINESS, versions
 
 log = structlog.get_logger(__name__)
 
@@ -150,6 +152,8 @@ class SchemaWatch:
         self._database = database
         self._service = service
         self._known = known_revisions(service)
+        self._lived_at: str | None = None
+        self._is_here = False
         self._logged: str | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -160,12 +164,17 @@ class SchemaWatch:
 
     async def stop(self) -> None:
         """Stop checking."""
+        versions.name_incarnation(0)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def ready(self) -> None:
-        """Raise `ServiceUnavailable` with the complaint, if there is one."""
+    async def ready(self, *, looks_again: bool = False) -> None:
+        """Raise `ServiceUnavailable` with the complaint, if there is one.
+
+        Where the database lives is looked at until it is known, and when somebody `looks_again`: a
+        probe asks PostgreSQL one thing.
+        """
         try:
             applied = await applied_in(self._database.fetchval, self._service)
         except ServiceUnavailable as error:
@@ -173,6 +182,8 @@ class SchemaWatch:
                 raise
             raise ServiceUnavailable(unreachable(error.__cause__)) from error
         wrong = complaint(self._service, self._known, applied)
+        if wrong is None and (looks_again or not self._is_here):
+            wrong = await self._elsewhere()
         if wrong is None:
             self._database.migrated.set()
         else:
@@ -180,6 +191,20 @@ class SchemaWatch:
         self._log_change(applied, wrong)
         if wrong is not None:
             raise ServiceUnavailable(wrong)
+
+    async def _elsewhere(self) -> str | None:
+        """Why this is not the incarnation that it was; None where it is."""
+        try:
+            async with self._database.acquire() as conn:
+                found = await incarnations.look(conn, self._lived_at)
+        except asyncpg.InsufficientPrivilegeError as error:
+            return f"the database does not say where it lives: {error}"
+        self._is_here = found.is_known
+        if found.is_known:
+            self._lived_at = found.here
+            if found.number:
+                versions.name_incarnation(found.number)
+        return found.complaint(self._service)
 
     def _log_change(self, applied: Applied, wrong: str | None) -> None:
         """Log one line for each change, and none if the database suited from the beginning."""
@@ -200,7 +225,7 @@ class SchemaWatch:
     async def _check_repeatedly(self) -> None:
         while True:
             try:
-                await self.ready()
+                await self.ready(looks_again=True)
             except ServiceUnavailable:
                 pass
             except Exception:

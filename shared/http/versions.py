@@ -1,4 +1,8 @@
-"""Versions over HTTP: `ETag` on answers, `If-Match` on changes, `If-None-Match` on reads."""
+"""Versions over HTTP: `ETag` on answers, `If-Match` on changes, `If-None-Match` on reads.
+
+A database that was restored gives versions again that it has given before. From then on, tags name
+its incarnation as well (`"7-69298a3f"`), and a tag from before is none of a present version.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,22 @@ Versions: TypeAlias = frozenset[int] | None
 _TAG: Final = re.compile(r'(?:W/)?"[!\x23-\x7e\x80-\U0010ffff]*"')
 _TAGS: Final = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,[ \t,]*{_TAG.pattern})*[ \t,]*")
 """A list of entity tags, as RFC 9110 defines it in sections 5.6.1 and 8.8.3."""
-_VERSION: Final = re.compile(r'(?:W/)?"([0-9]{1,18})"')
+_VERSION: Final = re.compile(r'(?:W/)?"([0-9]{1,18})((?:-[0-9a-f]{1,16})?)"')
+_mark = ""
+
+
+def name_incarnation(number: int) -> None:
+    """Tell tags of this process from those of other incarnations; 0 is the first.
+
+    A process has one database.
+    """
+    global _mark  # noqa: PLW0603
+    _mark = f"-{number:x}" if number else ""
 
 
 def entity_tag(version: int) -> str:
     """A version as the value of `ETag` and `If-Match`."""
-    return f'"{version}"'
+    return f'"{version}{_mark}"'
 
 
 def if_match(headers: CIMultiDictProxy[str]) -> Versions:
@@ -58,7 +72,7 @@ def _versions(name: str, sent: Sequence[str]) -> Versions:
             f""" "1", or *; got '{truncated(header)}'""",
         )
     tags = (_VERSION.fullmatch(tag) for tag in _TAG.findall(header))
-    return frozenset(int(tag[1]) for tag in tags if tag is not None)
+    return frozenset(int(tag[1]) for tag in tags if tag is not None and tag[2] == _mark)
 
 
 def check_version(title: str, resource_id: str, version: int, expected: Versions) -> None:
@@ -67,7 +81,13 @@ def check_version(title: str, resource_id: str, version: int, expected: Versions
     `title` is the public name: Entity, Schema, Role.
     """
     if expected is not None and version not in expected:
-        raise PreconditionFailed(
-            f"{title} '{truncated(resource_id)}' is at version {version}; If-Match names another"
-            " version"
-        )
+        raise PreconditionFailed(stale(title, resource_id, version))
+
+
+def stale(title: str, resource_id: str, version: int) -> str:
+    """What is said where `If-Match` names another version than this, the present one."""
+    restored = "; a tag from before the database was restored names none" if _mark else ""
+    return (
+        f"{title} '{truncated(resource_id)}' is at version {version}; If-Match names another"
+        f" version{restored}"
+    )

@@ -174,6 +174,11 @@ async def resume_lost(database: Database, event_type: str, source: str) -> int:
     return resumed
 
 
+async def lose_messages(conn: Conn) -> None:
+    """The queues are gone, or are those of another time: every job gets its turn again."""
+    await conn.execute("UPDATE jobs SET lost_at = now()")
+
+
 async def _delete(conn: Conn, workspace_id: str, kind: str, key: str, requests: int) -> bool:
     """Delete a job without work, unless it was requested again while the slice ran."""
     tag = await conn.execute(

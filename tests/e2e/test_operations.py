@@ -155,6 +155,12 @@ async def it_administers(shell: Shell) -> None:
     # No queue is missing there, and no command fails on an empty one.
     said = await shell.does(with_urls + commands("dead-letters"))
     assert [line.split()[0] for line in said.splitlines()] == ["0", "0", "0"]
+    of_records = (
+        "export SIGMA_DATABASE_URL=$(with_settings_of records_service printenv SIGMA_DATABASE_URL)"
+    )
+    told = block("telling-again").replace("schema-product", "schema-none")
+    said = await shell.does(f"set -eu\n{settings}\n{with_urls}{of_records}\n{told}")
+    assert said.splitlines()[-1] == "0 told"
 
 
 async def it_restores(shell: Shell) -> None:
@@ -168,11 +174,16 @@ async def it_restores(shell: Shell) -> None:
     later = "create-workspace --id ws-later --name Later --record-limit 1"
     await shell.does(f"{settings}\n{admin} {later}")
     assert await shell.does(listed) != before
-    await shell.does(commands("settings", "restore", "migrate"))
+    await shell.does(commands("settings", "restore", "delete-queues", "migrate"))
     assert await shell.does(listed) == before
     assert {queue.name for queue in QUEUES} == set(
-        re.findall(r"^for queue in (.*); do$", block("restore"), re.MULTILINE)[0].split()
+        re.findall(r"^for queue in (.*); do$", block("delete-queues"), re.MULTILINE)[0].split()
     )
+    unasked = await shell("\n".join([part("", "# Both servers"), part("# Become", "# 4."), READY]))
+    assert "python -m shared.database.restored records_service" in unasked.stdout
+    said = await shell.does(commands("settings", "restored"))
+    assert said.count("begins at") == len(DATABASES)
+    assert "list-keys" in said
     # The whole runs on it; the steps that start it and log in are those of the installation.
     served = await shell.does(
         "\n".join(
@@ -188,6 +199,22 @@ async def it_restores(shell: Shell) -> None:
     )
     (record,) = json.loads(served.splitlines()[-2])["items"]
     assert record["values"] == {"name": [{"scope": {}, "value": "Harbour Cap"}]}
+    # A backup of today: nothing of it is older than the feed.
+    said = await shell.does(commands("settings", "tell-again"))
+    # Its attribute and its schema, for each of the two queues.
+    assert said.count("2 told\n") >= 2
+
+
+READY = """
+as records_service records_service >"$LOGS/unasked.log" 2>&1 &
+for _ in $(seq 1 100); do
+    curl --silent "http://127.0.0.1:$((RECORDS + INTERNAL))/readyz" | grep restored && break
+    sleep 0.2
+done
+kill $!
+wait $! || true
+"""
+"""A process on a database that nobody has told of, and what it says."""
 
 
 def part(start: str, end: str) -> str:

@@ -113,5 +113,6 @@ async def take(
 def _delivery(webhook: Webhook, event: Mapping[str, Any]) -> deliveries.New:
     delivery_id, data = new_id("dlv"), event["data"]
     body = payload(delivery_id, event["type"], event["time"], webhook.workspace_id, data)
-    traceparent = event.get("traceparent")
-    return deliveries.New(delivery_id, event["type"], data["entityId"], body, traceparent)
+    # What is about no record waits for none.
+    about = data.get("entityId", event["subject"])
+    return deliveries.New(delivery_id, event["type"], about, body, event.get("traceparent"))

@@ -76,3 +76,8 @@ async def forget_unknown(
         workflow_id,
         model_version,
     )
+
+
+async def doubt_all(conn: Conn) -> None:
+    """The data model may count anew: whatever gets one of the names from now on is news."""
+    await conn.execute("UPDATE unknown_names SET model_version = 0")

@@ -226,6 +226,12 @@ async def hold(conn: Conn, workspace_id: str, references: Sequence[Reference]) -
     )
 
 
+async def doubt_all(conn: Conn) -> None:
+    """All references are due to be compared, and what is heard next of a schema is news."""
+    await conn.execute("UPDATE workflow_references SET checked_at = '-infinity'")
+    await conn.execute("DELETE FROM heard_schemas")
+
+
 def _reference(row: Record) -> Reference:
     return Reference(row["workspace_id"], row["schema_id"], row["workflow_id"], row["revision"])
 

@@ -31,8 +31,12 @@ WebhookEvent = TypeAliasType(
             "variant.created",
             "variant.updated",
             "variant.deleted",
+            "records.restored",
         ],
-        Field(description="What happened to a record or a variant."),
+        Field(
+            description="What happened to a record or a variant; `records.restored`: the database"
+            " was set back to an earlier moment."
+        ),
     ],
 )
 Events = Annotated[list[WebhookEvent], Field(min_length=1), AtMost(50)]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import web
 
-from shared.database import Database, sizes
+from shared.database import Conn, Database, sizes
 from shared.database.sizes import Bound
 from shared.errors import (
     ApiError,
@@ -50,6 +50,7 @@ from workflow_service.workflows import store
 log = structlog.get_logger(__name__)
 SOURCE = "/workflow_service"
 REFERENCES_MAX = 10_000
+TOLD_AT_ONCE = 20
 ATTEMPTS_MAX = 5
 
 WORKFLOWS_MAX = web.AppKey("workflows_max", Bound)
@@ -282,6 +283,18 @@ def _drafted(
     )
     check_size(workflow)
     return workflow
+
+
+async def tell_all(conn: Conn) -> int:
+    """Tell of every workflow as it is now, in the transaction of the caller; how many they are."""
+    told, after = 0, ("", "")
+    while found := await store.page_of_all(conn, after, TOLD_AT_ONCE):
+        for workspace_id, workflow in found:
+            event = workflow_event(EventType.WORKFLOW_UPDATED, workspace_id, workflow)
+            await outbox.stage(conn, event)
+        told += len(found)
+        after = (found[-1][0], found[-1][1].id)
+    return told
 
 
 def workflow_event(event_type: str, workspace_id: str, workflow: Workflow) -> Event:

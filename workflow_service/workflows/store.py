@@ -204,6 +204,20 @@ async def delete(conn: Conn, workspace_id: str, workflow_id: str) -> tuple[Workf
     return _workflow(row), Size(-1, -row["bytes"])
 
 
+async def page_of_all(conn: Conn, after: tuple[str, str], limit: int) -> list[tuple[str, Workflow]]:
+    """Workflows of all workspaces, each with its workspace, in that order, behind this one."""
+    rows = await conn.fetch(
+        """SELECT workspace_id, id, alias, body, version, created_at, updated_at
+             FROM workflows
+            WHERE (workspace_id, id) > ($1, $2)
+            ORDER BY workspace_id, id
+            LIMIT $3""",
+        *after,
+        limit,
+    )
+    return [(row["workspace_id"], _workflow(row)) for row in rows]
+
+
 def _bytes_of(row: str) -> str:
     """SQL: the bytes of a workflow, as their limit counts them."""
     return f"octet_length({row}.id) + octet_length({row}.alias) + octet_length({row}.body::text)"

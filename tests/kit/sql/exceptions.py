@@ -14,6 +14,7 @@ _FEED = "one process places the events of all workspaces in their feeds"
 _METRIC = "a metric of the whole installation, every five seconds"
 _PARTITION = "a partition has the entries of all workspaces: it is needed if one needs it"
 _DUE = "background work asks what is due in all workspaces, and claims it row by row"
+_RESTORED = "after a restoration, of every workspace"
 _DISPATCH = "one process sends to the webhooks of all workspaces"
 
 SPANNING: Final[Mapping[str, str]] = {
@@ -27,7 +28,7 @@ SPANNING: Final[Mapping[str, str]] = {
     "records_service/feed/store.py:place": _FEED,
     "records_service/feed/store.py:oldest_waiting": _METRIC,
     "records_service/feed/store.py:with_old_events": _DUE,
-    "records_service/feed/store.py:last_positions": "tells one asker of news in many workspaces",
+    "records_service/feed/positions.py:last_positions": "tells one asker of many workspaces",
     "records_service/history/retention/store.py:due": _DUE,
     "records_service/imports/store.py:expired": _DUE,
     "records_service/imports/store.py:waiting_beside_free_lanes": _DUE,
@@ -47,6 +48,13 @@ SPANNING: Final[Mapping[str, str]] = {
     "workflow_service/webhooks/store.py:paused": _METRIC,
     "workflow_service/leases.py:waiting": _DUE,
     "workflow_service/sync_runs/store.py:wake_inactive": _DUE,
+    "shared/messaging/jobs.py:lose_messages": _RESTORED,
+    "records_service/permissions/store.py:doubt_all": _RESTORED,
+    "records_service/workflow_copies/store.py:doubt_all": _RESTORED,
+    "records_service/feed/positions.py:last_changes": _RESTORED,
+    "workflow_service/references/store.py:doubt_all": _RESTORED,
+    "workflow_service/names/store.py:doubt_all": _RESTORED,
+    "workflow_service/workflows/store.py:page_of_all": _RESTORED,
     "workflow_service/secrets/store.py:page": "after a change of keys, all secrets are sealed anew",
 }
 

@@ -1,0 +1,141 @@
+"""A database that was restored or copied: who notices, what is told, and how it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from records_service.app import create_app
+from records_service.config import Config
+from shared.database import incarnations, restored
+from shared.database.incarnations import Incarnation
+from tests.kit.identities import Keyring
+from tests.kit.servers import Servers
+from tests.kit.service import RunningService, Services
+
+SERVICE = "records_service"
+
+
+async def copied(servers: Servers, url: str) -> str:
+    """A copy of this database, as a restored backup is one."""
+    copy = await servers.postgres.empty_database("copy")
+    conn = await asyncpg.connect(servers.postgres.url)
+    try:
+        name = urlsplit(copy).path.lstrip("/")
+        await conn.execute(f'DROP DATABASE "{name}"')
+        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{urlsplit(url).path.lstrip("/")}"')
+    finally:
+        await conn.close()
+    return copy
+
+
+async def lived_in(servers: Servers, keyring: Keyring) -> str:
+    """A database in which a process of records_service has run."""
+    url = servers.postgres.new_database(SERVICE)
+    async with Services(servers, keyring) as services:
+        address = await url
+        service = await services.start(create_app, Config, database_url=address)
+        assert await readiness(services, service) == (200, "")
+    return address
+
+
+async def readiness(services: Services, service: RunningService) -> tuple[int, str]:
+    async with services.session.get(f"{service.internal_url}/readyz") as answer:
+        return answer.status, json.loads(await answer.read()).get("message", "")
+
+
+async def run(monkeypatch: pytest.MonkeyPatch, url: str, *arguments: str) -> int:
+    monkeypatch.setenv("SIGMA_DATABASE_URL", url)
+    return await asyncio.to_thread(restored.main, arguments)
+
+
+async def test_a_restored_database_takes_no_traffic_until_it_is_told(
+    servers: Servers,
+    keyring: Keyring,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    before = await lived_in(servers, keyring)
+    url = await copied(servers, before)
+    async with Services(servers, keyring) as first:
+        service = await first.start(create_app, Config, database_url=url)
+        status, told = await readiness(first, service)
+        assert status == 503
+        assert told == (
+            "the database is a restored or copied one: stop all processes of records_service and"
+            " run python -m shared.database.restored records_service"
+        )
+        capsys.readouterr()
+        # What it remembers is of the incarnation before.
+        assert await run(monkeypatch, url, SERVICE) == 1
+        assert "processes of records_service are running (" in capsys.readouterr().err
+    assert await run(monkeypatch, url, SERVICE) == 0
+    assert capsys.readouterr().out.startswith("records_service: incarnation ")
+    service = await services.start(create_app, Config, database_url=url)
+    assert await readiness(services, service) == (200, "")
+    # Nothing has become of the first.
+    service = await services.start(create_app, Config, database_url=before)
+    assert await readiness(services, service) == (200, "")
+
+
+async def test_a_database_that_was_moved_goes_on_as_it_was(
+    servers: Servers, keyring: Keyring, services: Services, monkeypatch: pytest.MonkeyPatch
+):
+    url = await copied(servers, await lived_in(servers, keyring))
+    assert await run(monkeypatch, url, SERVICE, "--nothing-lost") == 0
+    service = await services.start(create_app, Config, database_url=url)
+    assert await readiness(services, service) == (200, "")
+    assert await service.database.fetchval("SELECT count(*) FROM incarnations") == 1
+
+
+async def test_the_wrong_database_and_the_wrong_service_are_refused(
+    services: Services, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    url = await services.database("auth_service")
+    assert await run(monkeypatch, url, SERVICE) == 1
+    assert "this is not the database of records_service" in capsys.readouterr().err
+    assert await run(monkeypatch, "postgresql://sigma@127.0.0.1:9/none", SERVICE) == 1
+    assert "is SIGMA_DATABASE_URL right?" in capsys.readouterr().err
+    assert await run(monkeypatch, "no address", SERVICE) == 2
+    with pytest.raises(SystemExit, match="2"):
+        await run(monkeypatch, url, "gateway")
+
+
+async def test_a_standby_that_is_promoted_under_a_process_goes_on(services: Services):
+    url = await services.database(SERVICE)
+    conn = await asyncpg.connect(url)
+    try:
+        here = (await incarnations.look(conn)).here
+        data, _, timeline = here.rpartition("/")
+        assert int(timeline, 16) > 0
+        primary = f"{data}/00000000"
+        await conn.execute("UPDATE incarnations SET place = $1", primary)
+        # Who was not there cannot know what was lost.
+        found = await incarnations.look(conn)
+        assert not found.is_known
+        assert "add --nothing-lost" in (found.complaint(SERVICE) or "")
+        assert not (await incarnations.look(conn, "another/1/00000000")).is_known
+        assert (await incarnations.look(conn, primary)).is_known
+        assert (await incarnations.look(conn)).complaint(SERVICE) is None
+    finally:
+        await conn.close()
+
+
+async def test_the_same_backup_restored_twice_has_two_numbers(services: Services):
+    conn = await asyncpg.connect(await services.database(SERVICE))
+    try:
+        numbers = []
+        for seconds in (0, 5):
+            async with conn.transaction():
+                await incarnations.look(conn)
+                begun: Incarnation = await incarnations.begin(conn)
+                numbers.append(begun.number + seconds)
+        assert numbers[0] > 1_700_000_000
+        assert len(set(numbers)) == 2
+    finally:
+        await conn.close()
