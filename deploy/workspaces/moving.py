@@ -80,6 +80,7 @@ class Move:
         self._pause_s = pause_s
         self._remembered_s = remembered_s
         self._step = ""
+        self._to_compare: dict[str, list[comparing.Range]] = {}
 
     async def run(self) -> Pause | None:
         """Move it, or go on where an earlier run was interrupted; None if that had decided.
@@ -203,6 +204,15 @@ class Move:
                 said = time.monotonic()
             await asyncio.sleep(streaming.LOOK_S)
         self._say("all tables are copied")
+        for service in STREAMED:
+            source, target = self._source[service], self._target[service]
+            tables = streaming.streamed(source)
+            await streaming.analyse(target, tables)
+            await self._wait_until_applied()
+            self._to_compare[service] = await comparing.look_ahead(
+                source.conn, target.conn, tables, self._workspace_id
+            )
+        self._say("all rows are compared, but for what has just changed")
         await self._wait_until_applied()
 
     async def _wait_until_applied(self) -> None:
@@ -260,7 +270,7 @@ class Move:
         await self._until_nothing_is_under_way()
         self._step = "the target, which has to apply the rest"
         await self._wait_until_applied()
-        self._step = "the comparison of all rows"
+        self._step = "the comparison of rows"
         compared = await asyncio.gather(*map(self._compare_streamed, STREAMED))
         rows = sum(compared)
         for service in OPENED_LAST:
@@ -273,7 +283,12 @@ class Move:
         source, target = self._source[service], self._target[service]
         tables = streaming.streamed(source)
         return await comparing.compare(
-            service, source.conn, target.conn, tables, self._workspace_id
+            service,
+            source.conn,
+            target.conn,
+            tables,
+            self._workspace_id,
+            self._to_compare[service],
         )
 
     async def _enter(self, phase: str, before: str) -> None:

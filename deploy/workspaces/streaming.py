@@ -121,6 +121,12 @@ async def tables_to_copy(target: Database, workspace_id: str) -> int:
     return int(row["left"])
 
 
+async def analyse(target: Database, tables: list[str]) -> None:
+    """Let the target's planner know what has been copied."""
+    for table in tables:
+        await target.conn.execute(f"ANALYZE {table}")
+
+
 async def position(source: Database) -> str:
     """The end of the source's log, behind everything that is committed."""
     return str(await source.conn.fetchval("SELECT pg_current_wal_insert_lsn()::text"))
