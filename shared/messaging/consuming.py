@@ -32,6 +32,7 @@ from shared.database import DATABASE, Conn, Database
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 from shared.events import Event
 from shared.messaging import inbox
+from shared.messaging.by_subject import BySubject
 from shared.messaging.connection import (
     ANSWER_TIMEOUT_S,
     BACKOFF_FIRST_S,
@@ -229,8 +230,8 @@ class _Reading:
         self._queue = queue
         self._handler = handler
         self._first = first
-        # One lane per worker; all events of one subject go through one lane, so in order.
-        self._lanes: list[asyncio.Queue[_Delivery]] = [asyncio.Queue() for _ in range(workers)]
+        self._workers = workers
+        self._deliveries = BySubject[_Delivery]()
         self._at_hand: dict[int, Event] = {}
         self._paused: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
@@ -246,7 +247,7 @@ class _Reading:
         amqp_queue = await self._channel.get_queue(self._queue.name, ensure=False)
         tasks = [
             asyncio.create_task(self._over.wait()),
-            *(asyncio.create_task(self._work(lane)) for lane in self._lanes),
+            *(asyncio.create_task(self._work()) for _ in range(self._workers)),
             asyncio.create_task(self._count_waiting()),
         ]
         try:
@@ -263,7 +264,7 @@ class _Reading:
         return (
             not self._is_finishing
             and len(self._at_hand) < prefetch
-            and all(lane.empty() for lane in self._lanes)
+            and not self._deliveries.is_any_waiting
         )
 
     async def finish(self) -> None:
@@ -273,7 +274,7 @@ class _Reading:
             async with asyncio.timeout(STOP_WAIT_S):
                 underlay = await self._channel.get_underlay_channel()
                 await underlay.basic_cancel(self._tag)
-                await asyncio.gather(*(lane.join() for lane in self._lanes))
+                await self._deliveries.join()
         self._over.set()
 
     async def _receive(self, message: AbstractIncomingMessage) -> None:
@@ -285,14 +286,14 @@ class _Reading:
             await self._settle(message.reject(requeue=False))
             return
         self._at_hand[id(message)] = event
-        self._lane_of(event).put_nowait(_Delivery(message, event))
+        self._put(_Delivery(message, event))
 
-    def _lane_of(self, event: Event) -> asyncio.Queue[_Delivery]:
-        return self._lanes[hash((event.workspace_id, event.subject)) % len(self._lanes)]
+    def _put(self, delivery: _Delivery) -> None:
+        self._deliveries.put((delivery.event.workspace_id, delivery.event.subject), delivery)
 
-    async def _work(self, lane: asyncio.Queue[_Delivery]) -> None:
+    async def _work(self) -> None:
         while True:
-            delivery = await lane.get()
+            subject, delivery = await self._deliveries.take()
             try:
                 with (
                     structlog.contextvars.bound_contextvars(
@@ -305,7 +306,7 @@ class _Reading:
                 ):
                     await self._handle(delivery)
             finally:
-                lane.task_done()
+                self._deliveries.done(subject)
 
     async def _handle(self, delivery: _Delivery) -> None:
         event, message = delivery.event, delivery.message
@@ -340,7 +341,7 @@ class _Reading:
         return is_new
 
     def _after(self, pause_s: float, work: Coroutine[None, None, None]) -> None:
-        """Run the work after a pause; the other events of the lane do not wait."""
+        """Run the work after a pause; other events of the subject do not wait."""
 
         async def later() -> None:
             try:
@@ -355,7 +356,7 @@ class _Reading:
         task.add_done_callback(self._paused.discard)
 
     async def _handle_again(self, delivery: _Delivery) -> None:
-        self._lane_of(delivery.event).put_nowait(delivery)
+        self._put(delivery)
 
     async def _refuse(self, message: AbstractIncomingMessage) -> None:
         # RabbitMQ 4 counts a reject towards the limit, but no longer every nack.
