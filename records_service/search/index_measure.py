@@ -38,6 +38,8 @@ class Measured:
     way: Way
     is_few: bool
     estimate: int
+    matches: int = 0
+    """As far as a sample tells how many these are that few meet."""
     marked: Sequence[bool] = ()
     """Of each of the sources that were to be counted besides: whether it has few records."""
 
@@ -90,14 +92,15 @@ async def measured(
     found = [_probe(row, f"source_{number}", source) for number, source in enumerate(sources)]
     if not all(each.is_many for each in found):
         least = min(range(len(found)), key=lambda number: found[number].matches)
-        return Measured(_short(ways[least]), True, 0, marked)
+        return Measured(_short(ways[least]), True, 0, found[least].matches, marked)
     way = ways[0]
     met = [_probe(row, f"rest_{number}", each.source) for number, each in enumerate(several)]
     if not any(each.is_many for each in met):
         is_short = not any(each.checks for each in several)
         if row.get("whole") is not None:
             is_short = not _probe(row, "whole", way.source).is_many
-        return Measured(_short(way) if is_short else way, True, 0, marked)
+        matches = sum(each.matches for each in met)
+        return Measured(_short(way) if is_short else way, True, 0, matches, marked)
     estimate = 0
     if counts:
         for number, (each, probe) in enumerate(zip(several, met, strict=True)):
@@ -106,7 +109,7 @@ async def measured(
                 if probe.is_many
                 else probe.matches
             )
-    return Measured(way, False, estimate, marked)
+    return Measured(way, False, estimate, marked=marked)
 
 
 async def probed(conn: Conn, ways: Sequence[Way], query: Query) -> list[Probe]:

@@ -21,7 +21,7 @@ from records_service.search.index_sources import Everything, Source
 from records_service.search.index_walks import Walk, walk_by_creation, walk_by_number
 from records_service.search.score_walk import walk_by_score
 from records_service.search.scored import Scored
-from records_service.search.sort_walk import walk_by_row
+from records_service.search.sort_walk import may_be_walked, set_by_row, walk_by_row
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
 from records_service.search.value_walk import walk_by_value
@@ -62,14 +62,20 @@ async def page(
             total = place.total_of(part, counted, met.estimate)
             return Listing(part, total, None, version), met
     arguments = Arguments(query.arguments)
-    every = _set(query, met, arguments)
-    names = ", ".join(("id", "created_at", *(key.column for key in query.keys)))
-    wanted = place.select(names, "met WHERE true", arguments)
+    view = None if target is None else query.index.sort_view(target, query.sort[0].scope)
+    if target is not None and view is not None and may_be_walked(place, met.matches):
+        source, _ = all_found(met, arguments)
+        ctes = set_by_row(place, query, target, source, met.matches, arguments)
+    else:
+        names = ", ".join(("id", "created_at", *(key.column for key in query.keys)))
+        every = _set(query, met, arguments)
+        wanted = place.select(names, "met WHERE true", arguments)
+        ctes = f"met AS MATERIALIZED ({every}), wanted AS MATERIALIZED ({wanted})"
     found, counted, version, _ = await read_wanted(
         conn,
         workspace_id,
         place=place,
-        ctes=f"met AS MATERIALIZED ({every}), wanted AS MATERIALIZED ({wanted})",
+        ctes=ctes,
         columns=[key.column for key in query.keys],
         counted="SELECT count(*) FROM met" if place.counts else "SELECT NULL::bigint",
         arguments=arguments,

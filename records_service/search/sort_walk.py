@@ -4,13 +4,16 @@
 First come the records with a value, then those without, in the order of creation: those that have
 a row which says so, and those that do not show the attribute. What is behind is sorted by its
 values, in the same statement.
+
+Also a page of a set of records, as few meet a condition: where they are some thousand, the first of
+them are found sooner by walking along the order than by looking up the place of each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from records_service.search import index_walks
 from records_service.search.criteria import Searched
@@ -18,12 +21,22 @@ from records_service.search.index_query import RECORD, Query
 from records_service.search.index_sources import TERMS, Source, Terms
 from records_service.search.index_walks import Walk, in_vain, without_value
 from records_service.search.score_sources import rows_behind
-from records_service.search.sort_sources import is_text, public
+from records_service.search.sort_sources import is_text, place_in, public
 from records_service.search.sql import Arguments, seen, sort_key
 from records_service.search.text_index import BEHIND
 from records_service.search_index.terms import number_of
 from shared.database.paging import Place
 
+SET_WALKED_MIN: Final = 1_000
+"""Records of a set of which the first are looked for by a walk."""
+SET_TIMES_PAGE: Final = 4
+"""So many times as many as are wanted, at least."""
+ROWS_EACH: Final = 10
+"""Rows of a walk for each record of a set: to look at them takes half as long as to look up its
+place."""
+_ROWS_MAX: Final = 30_000
+_SET_MAX: Final = 20_000
+"""PostgreSQL hashes a set that it knows to be no larger, and would compare with each, otherwise."""
 _SQL_KINDS = {Decimal: "numeric", bool: "bool", str: 'text COLLATE "C"'}
 
 
@@ -31,7 +44,7 @@ def walk_by_row(place: Place, query: Query, target: Searched, others: Source) ->
     """The page. `others` is the source of those that do not show the attribute; or everything."""
     arguments = Arguments(query.arguments)
     [key], [sort] = query.keys, query.sort
-    needed = place.rows if place.after is not None else place.offset + place.rows
+    needed = _needed(place)
     view = query.index.sort_view(target, sort.scope)
     rows = (
         "SELECT n.record_id, n.created_at, n.number, n.text FROM search_sorts n"
@@ -47,11 +60,17 @@ def walk_by_row(place: Place, query: Query, target: Searched, others: Source) ->
         f" AND s.created_at = n.created_at AND s.record_id = n.record_id OFFSET 0) AS s{record}"
     )
     column = "text" if is_text(target) else "number"
-    has_value = "n.number = 0" if is_text(target) else "n.text = '' AND n.number < 'NaN'"
     # Downwards the rows come group by group, which PostgreSQL does not know to be an order: sorting
     # would read all that a walk may look at.
     order = "" if key.descending else f"ORDER BY n.{column}, n.created_at, n.record_id"
-    inner = _with_value(place, target, f"{rows} AND {has_value}", column, arguments)
+    inner = _with_value(
+        place,
+        target,
+        f"{rows} AND {_has_value(target)}",
+        column,
+        arguments,
+        index_walks.WALKED_MAX,
+    )
     firsts = (
         f"SELECT n.record_id, n.created_at, {public('n', target)} FROM ({inner}) AS n{joined}"
         f" WHERE {condition} {order} LIMIT {needed}"
@@ -102,11 +121,87 @@ def walk_by_row(place: Place, query: Query, target: Searched, others: Source) ->
     return Walk(", ".join(ctes), arguments, f"greatest({', '.join(walked)})")
 
 
+def may_be_walked(place: Place, matches: int) -> bool:
+    """Whether the page of a set of so many records is looked for by a walk."""
+    is_ascending = not place.order[0].descending
+    has_value = place.after is None or place.after[0] is not None
+    is_near = SET_TIMES_PAGE * _needed(place) <= matches
+    return matches >= SET_WALKED_MIN and is_ascending and has_value and is_near
+
+
+def set_by_row(
+    place: Place,
+    query: Query,
+    target: Searched,
+    source: str,
+    matches: int,
+    arguments: Arguments,
+) -> str:
+    """CTEs: `met`, all of a set that `source` finds, and `wanted`, the page.
+
+    If the rows at which the walk looks do not fill the page, the places of all are looked up.
+    """
+    [key], [sort] = query.keys, query.sort
+    needed = _needed(place)
+    view = query.index.sort_view(target, sort.scope)
+    assert view is not None
+    rows = (
+        "SELECT n.record_id, n.created_at, n.number, n.text FROM search_sorts n"
+        f" WHERE n.workspace_id = $1 AND n.view = {arguments.name(view, 'bigint')}"
+        f" AND {seen(target.sight, arguments, 'n.')} AND n.record_id NOT IN ({BEHIND})"
+        f" AND {_has_value(target)}"
+    )
+    column = "text" if is_text(target) else "number"
+    rows_max = min(max(matches, 1) * ROWS_EACH, _ROWS_MAX)
+    inner = _with_value(place, target, rows, column, arguments, rows_max)
+    # Not a condition alone: of that PostgreSQL makes a join, in a loop over what it takes for few.
+    is_in_set = f"(n.record_id IN (SELECT m.record_id FROM met m LIMIT {_SET_MAX})) IS TRUE"
+    kind = _SQL_KINDS.get(key.kind, "timestamptz")
+    value = sort_key(sort, key.column, arguments)[1]
+    late = f"SELECT s.record_id, s.created_at, {value} AS value {rows_behind()} OFFSET 0"
+    looked_up = place_in(view, sort, key, arguments)
+    visible = seen(target.sight, arguments, "s.")
+    is_filled = f"(SELECT count(*) FROM firsts) = {needed}"
+    every = " UNION ALL ".join(
+        f"SELECT id, created_at, value::{kind} AS {key.column} FROM {each}"
+        for each in ("firsts", "late", "others")
+    )
+    wanted = place.select(
+        f"id, created_at, {key.column}", f"({every}) AS every WHERE true", arguments
+    )
+    return f"""
+        met AS MATERIALIZED (
+            SELECT s.record_id, s.created_at, s.schema_id, s.state_id FROM {source}
+        ), walked AS MATERIALIZED (
+            SELECT n.record_id, n.created_at, {public("n", target)} AS value FROM ({inner}) AS n
+             WHERE {is_in_set}
+             ORDER BY n.{column}, n.created_at, n.record_id LIMIT {needed}
+        ), firsts (id, created_at, value) AS MATERIALIZED (
+            SELECT * FROM walked WHERE (SELECT count(*) FROM walked) = {needed}
+        ), late (id, created_at, value) AS MATERIALIZED (
+            SELECT n.record_id, n.created_at, n.value FROM ({late}) AS n
+             WHERE {is_filled} AND {is_in_set}
+        ), others (id, created_at, value) AS MATERIALIZED (
+            SELECT s.record_id, s.created_at, CASE WHEN {visible} THEN {looked_up} END
+              FROM met s WHERE NOT {is_filled}
+        ), wanted AS MATERIALIZED ({wanted})"""
+
+
+def _needed(place: Place) -> int:
+    """So many of the first records after the position make the page."""
+    return place.rows if place.after is not None else place.offset + place.rows
+
+
+def _has_value(target: Searched) -> str:
+    """The condition that a row of the order has a value."""
+    return "n.number = 0" if is_text(target) else "n.text = '' AND n.number < 'NaN'"
+
+
 def _with_value(
-    place: Place, target: Searched, rows: str, column: str, arguments: Arguments
+    place: Place, target: Searched, rows: str, column: str, arguments: Arguments, rows_max: int
 ) -> str:
     """A SELECT of the first rows with a value that come after the position, in order."""
-    end = f"LIMIT {index_walks.WALKED_MAX}"
+    end = f"LIMIT {rows_max}"
     [key, *_] = place.order
     after = place.after
     if after is not None and after[0] is None:

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service.search import index_measure, searching, sort_sources
+from records_service.search import (
+    index_measure,
+    index_store,
+    searching,
+    sort_sources,
+    sort_walk,
+)
 from records_service.search_texts import indexing, sort_store, sorting, waking_store
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.service.records.job_turns import finish
@@ -124,6 +130,37 @@ async def test_stored_orders_find_what_the_values_find(
     assert await _agrees(ordered, monkeypatch) > 100
     await index_all(ordered)
     assert await _agrees(ordered, monkeypatch) > 100
+
+
+@pytest.mark.parametrize("rows", [2, 500])
+async def test_a_page_of_a_set_is_found_along_its_order(
+    ordered: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch, rows: int
+):
+    """Also where the rows that are looked at do not fill it, and where some are behind."""
+    await index_all(ordered)
+    await _put(ordered, "ent-1", name=[{"scope": {}, "value": "zebra"}], title=[])
+    await ordered.record("schema-x", _values(9, "bara"), id="ent-new")
+    walked: list[str] = []
+    set_by_row = sort_walk.set_by_row
+
+    def noted(*given: Any) -> str:
+        walked.append(set_by_row(*given))
+        return walked[-1]
+
+    below = {"field": "id", "operator": "notEquals", "value": "ent-2"}
+    few = {"attribute": "price", "operator": "lte", "value": 1}
+    bodies = [{**body, "criteria": [below, few]} for body in _questions() if "sort" in body]
+    for body in bodies:
+        with monkeypatch.context() as patched:
+            patched.setattr(searching, "index_query", lambda *_: None)
+            expected = await _pages(ordered, body)
+        with monkeypatch.context() as patched:
+            patched.setattr(index_store, "set_by_row", noted)
+            patched.setattr(sort_walk, "SET_WALKED_MIN", 0)
+            patched.setattr(sort_walk, "SET_TIMES_PAGE", 0)
+            patched.setattr(sort_walk, "ROWS_EACH", rows)
+            assert await _pages(ordered, body) == expected, body
+    assert len(walked) > len(bodies)
 
 
 async def test_a_change_of_the_model_stores_the_orders_anew(
