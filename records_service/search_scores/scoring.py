@@ -78,13 +78,12 @@ async def score_more(conn: Conn, blueprint: Blueprint) -> bool:
     for one in waiting[:SCHEMAS_AT_ONCE]:
         views = wanted[one.schema_id].views
         rows_max = max(room // len(views), 1)
-        found, is_full = await store.next_records(
+        found, is_full = await store.next_places(
             conn, workspace_id, one.schema_id, one.after, room=Room(rows_max)
         )
         if found:
-            await store.write(conn, blueprint, one.schema_id, found, views)
-            others = [(each.id, each.created_at) for each in found]
-            await store.remove_others(conn, workspace_id, others, [each.key for each in views])
+            await store.write_next(conn, blueprint, one.schema_id, one.after, found, views)
+            await store.remove_others(conn, workspace_id, found, [each.key for each in views])
         is_done = not is_full
         after = None if is_done else (found[-1].created_at, found[-1].id)
         await store.keep(conn, workspace_id, replace(one, after=after, is_done=is_done))

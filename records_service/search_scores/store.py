@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+
+import orjson
 
 from records_service.blueprint.blueprint import Blueprint
 from records_service.search_index.terms import bucket_of
 from records_service.search_scores.sql import score_in_sql
 from records_service.search_scores.views import View
 from records_service.workflow_copies.moves import moves_as_json, state_in_sql
-from shared.database import Conn, Record
+from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
 from shared.database.pieces import Room, first_piece
 
 ViewTable: TypeAlias = Literal["search_scores", "search_sorts"]
 """What has a row for each record and view."""
 VIEW_TABLES: Final[tuple[ViewTable, ...]] = ("search_scores", "search_sorts")
+_COMPRESSED_FROM: Final = 1_500
+"""Bytes from which on PostgreSQL may have compressed the values of a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,11 @@ class Read(Protocol):
         """Its values as JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What is read of a record because the rules of its schema have changed."""
+class Place(NamedTuple):
+    """Where a record is among those of its schema."""
 
     id: str
     created_at: datetime
-    state_id: str | None
-    values: str
 
 
 async def digests(conn: Conn, workspace_id: str) -> dict[str, str]:
@@ -119,17 +120,21 @@ async def forget(conn: Conn, workspace_id: str, schema_ids: Sequence[str]) -> No
     )
 
 
-async def next_records(
+async def next_places(
     conn: Conn, workspace_id: str, schema_id: str, after: Position | None, *, room: Room
-) -> tuple[list[Scored], bool]:
+) -> tuple[list[Place], bool]:
     """The next records of a schema in the order of their creation, and whether there may be more.
 
-    A record has up to ten megabytes, so a slice is bounded by bytes as well.
+    A record has up to ten megabytes, so a slice is bounded by bytes as well. Of values that may be
+    compressed, they are those of their text.
     """
     rows, is_full = await first_piece(
         conn,
         """
-        SELECT id, created_at, state_id, values::text FROM records
+        SELECT id, created_at,
+               CASE WHEN pg_column_size(values) < $6::int THEN pg_column_size(values)
+                    ELSE octet_length(values::text) END AS bytes
+          FROM records
          WHERE workspace_id = $1
            AND (schema_id, created_at, id) > ($2, $3, $4)
            AND schema_id <= $2
@@ -140,15 +145,11 @@ async def next_records(
         schema_id,
         *(after or BEGINNING),
         room.rows,
-        size_of=_size,
+        _COMPRESSED_FROM,
+        size_of=lambda row: row["bytes"],
         room=room,
     )
-    found = [Scored(row["id"], row["created_at"], row["state_id"], row["values"]) for row in rows]
-    return found, is_full
-
-
-def _size(row: Record) -> int:
-    return len(row["values"])
+    return [Place(row["id"], row["created_at"]) for row in rows], is_full
 
 
 async def write(
@@ -158,12 +159,7 @@ async def write(
     records: Sequence[Read],
     views: Sequence[View],
 ) -> None:
-    """Store the scores of these records of the schema.
-
-    They are scored as they were read. To look each of them up once more costs more than to send its
-    values, and a hundred times as much where PostgreSQL knows nothing of the table yet: it takes
-    one of the other indexes of the workspace then, and reads all of that for each.
-    """
+    """Store the scores of these records of the schema, as they were read."""
     arguments: list[Any] = [
         blueprint.workspace_id,
         schema_id,
@@ -173,6 +169,59 @@ async def write(
         [each.state_id for each in records],
         [each.values.encode() for each in records],
     ]
+    source = """
+        SELECT n.*, $2 AS schema_id
+          FROM unnest($3::text[], $4::smallint[], $5::timestamptz[], $6::text[], $7::jsonb[])
+               AS n (id, bucket, created_at, state_id, values)"""
+    await _write(conn, blueprint, views, source, arguments)
+
+
+async def write_next(
+    conn: Conn,
+    blueprint: Blueprint,
+    schema_id: str,
+    after: Position | None,
+    places: Sequence[Place],
+    views: Sequence[View],
+) -> None:
+    """Store the scores of the next records of the schema, of which these are the places.
+
+    Their values do not leave PostgreSQL. They are read in an order that only the index by schema
+    has: looked up one by one, they would be read a hundred times as slowly where PostgreSQL knows
+    nothing of the table yet, because it takes one of the other indexes of the workspace then.
+    """
+    last_at, last_id = places[-1].created_at, places[-1].id
+    arguments: list[Any] = [
+        blueprint.workspace_id,
+        schema_id,
+        *(after or BEGINNING),
+        last_at,
+        last_id,
+        orjson.dumps({each.id: bucket_of(each.id) for each in places}).decode(),
+        len(places),
+    ]
+    source = """
+        SELECT r.id, r.created_at, r.schema_id, r.state_id, r.values,
+               ($7::text::jsonb ->> r.id)::smallint AS bucket
+          FROM (SELECT r.id, r.created_at, r.schema_id, r.state_id, r.values
+                  FROM records r
+                 WHERE r.workspace_id = $1
+                   AND (r.schema_id, r.created_at, r.id) > ($2, $3, $4)
+                   AND (r.schema_id, r.created_at, r.id) <= ($2, $5, $6)
+                   AND $7::text::jsonb ? r.id
+                 ORDER BY r.schema_id, r.created_at, r.id
+                 LIMIT $8::bigint) AS r"""
+    await _write(conn, blueprint, views, source, arguments)
+
+
+async def _write(
+    conn: Conn,
+    blueprint: Blueprint,
+    views: Sequence[View],
+    source: str,
+    arguments: list[Any],
+) -> None:
+    """Store the scores of records that a SELECT reads: rows with a bucket and their values."""
 
     def name(value: Any, kind: str) -> str:
         arguments.append(value)
@@ -198,10 +247,7 @@ async def write(
         INSERT INTO search_scores AS known (workspace_id, created_at, record_id, view, schema_id,
                                             state_id, bucket, score)
         SELECT $1, r.created_at, r.id, s.view, r.schema_id, r.state_id, r.bucket, s.score
-          FROM (SELECT n.*, $2 AS schema_id
-                  FROM unnest($3::text[], $4::smallint[], $5::timestamptz[], $6::text[],
-                              $7::jsonb[])
-                       AS n (id, bucket, created_at, state_id, values)) AS r
+          FROM ({source}) AS r
          CROSS JOIN LATERAL (SELECT {scores} OFFSET 0) AS c
          CROSS JOIN LATERAL (VALUES {of_views}) AS s (view, score)
          ORDER BY r.created_at, r.id, s.view

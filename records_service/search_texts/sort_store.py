@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.database import Conn
-from shared.database.listing import Position
+from shared.database.listing import BEGINNING, Position
+from shared.database.pieces import Room, first_piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,16 @@ class Sorting:
     digest: str
     after: Position | None
     is_done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A record that is put in order, with those of its values that matter, as JSON."""
+
+    id: str
+    created_at: datetime
+    state_id: str | None
+    values: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,44 @@ async def forget(conn: Conn, workspace_id: str, schema_ids: Sequence[str]) -> No
         workspace_id,
         schema_ids,
     )
+
+
+async def next_records(
+    conn: Conn,
+    workspace_id: str,
+    schema_id: str,
+    after: Position | None,
+    attribute_ids: Sequence[str],
+    *,
+    room: Room,
+) -> tuple[list[Placed], bool]:
+    """The next records of a schema in the order of their creation, and whether there may be more.
+
+    Each with its values of these attributes alone: a slice is bounded by the bytes of these.
+    """
+    rows, is_full = await first_piece(
+        conn,
+        """
+        SELECT r.id, r.created_at, r.state_id,
+               (SELECT coalesce(jsonb_object_agg(a.id, r.values -> a.id), '{}')
+                  FROM unnest($6::text[]) AS a (id)
+                 WHERE r.values ? a.id)::text AS values
+          FROM records r
+         WHERE r.workspace_id = $1
+           AND (r.schema_id, r.created_at, r.id) > ($2, $3, $4)
+           AND r.schema_id <= $2
+         ORDER BY r.schema_id, r.created_at, r.id
+         LIMIT $5::bigint
+        """,
+        workspace_id,
+        schema_id,
+        *(after or BEGINNING),
+        room.rows,
+        attribute_ids,
+        size_of=lambda row: len(row["values"]),
+        room=room,
+    )
+    return [Placed(**row) for row in rows], is_full
 
 
 async def write(conn: Conn, workspace_id: str, schema_id: str, rows: Sequence[Row]) -> None:

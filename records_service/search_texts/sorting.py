@@ -17,7 +17,7 @@ from records_service.blueprint.blueprint import Blueprint
 from records_service.progress import commands as following
 from records_service.progress.model import NOBODY, Counts, JobKind, JobStatus
 from records_service.search_index.terms import bucket_of
-from records_service.search_scores.store import Read, next_records, remove_others
+from records_service.search_scores.store import Read, remove_others
 from records_service.search_texts import sort_store
 from records_service.search_texts.sort_keys import Sorted, View, sort_row, sorted_of
 from records_service.search_texts.sort_store import Row, Sorting
@@ -76,8 +76,9 @@ async def sort_more(conn: Conn, blueprint: Blueprint) -> bool:
         records: Sequence[Read] = ()
         is_full = False
         if views or one.schema_id in known:
-            records, is_full = await next_records(
-                conn, workspace_id, one.schema_id, one.after, room=Room(rows_max)
+            sorted_by = sorted({each.attribute.id for each in views})
+            records, is_full = await sort_store.next_records(
+                conn, workspace_id, one.schema_id, one.after, sorted_by, room=Room(rows_max)
             )
         if records:
             rows = await in_thread(_rows, views, records)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
@@ -194,13 +194,23 @@ async def left_behind(conn: Conn, workspace_id: str, *, rows_max: int) -> tuple[
     return row["records"], row["newest"]
 
 
-_READ: Final = f"""
-    SELECT r.id, r.created_at, r.schema_id, r.state_id, ({values_now("r")})::text AS own,
-           coalesce((SELECT array_agg(({values_now("v")})::text ORDER BY v.created_at, v.id)
-                       FROM variants v
-                      WHERE v.workspace_id = $1 AND v.record_id = r.id), '{{}}') AS variants
-      FROM records r
-"""  # noqa: S608 - constants
+def _read(values: Callable[[str], str]) -> str:
+    """A SELECT of records with `values` of each row of records and variants."""
+    return f"""
+        SELECT r.id, r.created_at, r.schema_id, r.state_id, ({values("r")})::text AS own,
+               coalesce((SELECT array_agg(({values("v")})::text ORDER BY v.created_at, v.id)
+                           FROM variants v
+                          WHERE v.workspace_id = $1 AND v.record_id = r.id), '{{}}') AS variants
+          FROM records r"""  # noqa: S608 - constants
+
+
+def _of_some(row: str) -> str:
+    """The values of a row that are of the attributes $5."""
+    return f"""
+        SELECT coalesce(jsonb_object_agg(a.id, own.v -> a.id), '{{}}')
+          FROM (SELECT {values_now(row)} AS v OFFSET 0) AS own
+         CROSS JOIN unnest($5::text[]) AS a (id)
+         WHERE own.v ? a.id"""  # noqa: S608 - constants
 
 
 async def read(
@@ -209,7 +219,7 @@ async def read(
     """Those of these records that there are, a piece at a time."""
     reading = pieces(
         conn,
-        f"{_READ} WHERE r.workspace_id = $1 AND r.id = ANY($2::text[])",
+        f"{_read(values_now)} WHERE r.workspace_id = $1 AND r.id = ANY($2::text[])",
         workspace_id,
         record_ids,
         size_of=_size,
@@ -220,13 +230,21 @@ async def read(
 
 
 async def read_next(
-    conn: Conn, workspace_id: str, after: Position | None, *, room: Room
+    conn: Conn,
+    workspace_id: str,
+    after: Position | None,
+    *,
+    room: Room,
+    attribute_ids: Collection[str] | None = None,
 ) -> tuple[list[Stored], bool]:
-    """The next records in the order of their creation, and whether there may be more."""
+    """The next records in the order of their creation, and whether there may be more.
+
+    With the values of these attributes alone, unless all are wanted.
+    """
     rows, is_full = await first_piece(
         conn,
         f"""
-        {_READ}
+        {_read(values_now if attribute_ids is None else _of_some)}
          WHERE r.workspace_id = $1 AND (r.created_at, r.id) > ($2, $3)
          ORDER BY r.created_at, r.id
          LIMIT $4::bigint
@@ -234,6 +252,7 @@ async def read_next(
         workspace_id,
         *(after or BEGINNING),
         room.rows,
+        *([] if attribute_ids is None else [sorted(attribute_ids)]),
         size_of=_size,
         room=room,
     )

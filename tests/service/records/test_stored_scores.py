@@ -233,9 +233,10 @@ async def test_records_whose_texts_are_read_again_are_not_scored_for_that(
         parts_store, "write", _and_noted(parts_store.write, lambda *given: given[1], written)
     )
     scores: list[str] = []
-    monkeypatch.setattr(
-        scores_store, "write", _and_noted(scores_store.write, lambda *given: given[2], scores)
-    )
+    for name, records in (("write", 2), ("write_next", 3)):
+        write = getattr(scores_store, name)
+        noting = _and_noted(write, lambda *given, at=records: given[at], scores)
+        monkeypatch.setattr(scores_store, name, noting)
     title = {"alias": "title", "name": "Title", "type": "text", "dimensionIds": ["dim-language"]}
     changed = {**title, "filterable": True, "validation": {"required": True}}
     (await scored.admin.put("/attributes/attr-title", changed)).ok()
@@ -334,11 +335,24 @@ async def test_scoring_reads_no_other_records_of_the_schema(workspace: RecordsWo
         stored = stored_of(blueprint, "schema-large")
         assert stored is not None
         costed: Any = Costed(conn)
-        records, is_full = await scores_store.next_records(
-            conn, workspace.id, "schema-large", None, room=Room(few)
+        after, read = None, 0
+        for _ in range(2):
+            places, is_full = await scores_store.next_places(
+                conn, workspace.id, "schema-large", after, room=Room(few // 2)
+            )
+            assert is_full
+            await scores_store.write_next(
+                costed, blueprint, "schema-large", after, places, stored.views
+            )
+            after, read = (places[-1].created_at, places[-1].id), read + len(places)
+        assert read == few
+        of_each = await conn.fetch(
+            "SELECT count(*) AS views FROM search_scores WHERE workspace_id = $1"
+            " GROUP BY record_id",
+            workspace.id,
         )
-        assert is_full
-        await scores_store.write(costed, blueprint, "schema-large", records, stored.views)
+        # The connection that counts pages explains each statement, and executes it by that.
+        assert [row["views"] for row in of_each] == [len(stored.views)] * few
     assert costed.pages < few * len(stored.views) * pages_each
 
 
@@ -350,9 +364,9 @@ async def test_a_slice_is_bounded_by_bytes_as_well(workspace: RecordsWorkspace):
         values = {"note": str(number) * 3_000_000}
         await workspace.record("schema-large", values, id=f"ent-{number}")
     async with workspace.database.transaction() as conn:
-        next_records = partial(scores_store.next_records, conn, workspace.id, "schema-large")
-        found, is_full = await next_records(None, room=Room(1_000))
+        next_places = partial(scores_store.next_places, conn, workspace.id, "schema-large")
+        found, is_full = await next_places(None, room=Room(1_000))
         assert ([each.id for each in found], is_full) == (["ent-0", "ent-1"], True)
         after = found[-1].created_at, found[-1].id
-        found, is_full = await next_records(after, room=Room(1_000))
+        found, is_full = await next_places(after, room=Room(1_000))
         assert ([each.id for each in found], is_full) == (["ent-2"], False)
