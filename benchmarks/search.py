@@ -30,6 +30,7 @@ from records_service.search_index.terms import Plan, indexed, number_lists, plan
 from records_service.search_texts import sorting
 from records_service.search_texts import store as texts
 from records_service.search_texts.documents import document_of, layout_of
+from records_service.search_texts.folding import FOLDING
 from shared.database import Database
 from shared.database.connection import speak_json
 from tests.kit.workspace import ModelBuilder
@@ -126,6 +127,8 @@ async def fill(url: str, workspace_id: str, records: int) -> None:
         tables = "records search_records search_numbers search_texts search_sorts unique_values"
         for table in tables.split():
             await conn.execute(f"VACUUM ANALYZE {table}", timeout=600)
+        # What was stored is written to disk now, not beside the searches.
+        await conn.execute("CHECKPOINT", timeout=600)
     finally:
         await conn.close()
 
@@ -213,7 +216,7 @@ async def _copy_records(
 
 async def _write_texts(conn: asyncpg.Connection, blueprint: Blueprint, rows: list[Row]) -> None:
     types = {each.id: each.type for each in blueprint.attributes.values()}
-    layout = layout_of(blueprint.attributes.values(), blueprint.dimensions.values())
+    layout = layout_of(blueprint.attributes.values(), blueprint.dimensions.values(), FOLDING)
     documents = [
         (
             texts.Stored(record_id, at, schema_id, state_id, orjson.dumps(values).decode(), ()),

@@ -753,7 +753,8 @@ CREATE TABLE public.search_layouts (
     are_scored boolean DEFAULT false NOT NULL,
     scores_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     are_sorted boolean DEFAULT false NOT NULL,
-    sorts_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
+    sorts_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    folds_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.search_numbers (

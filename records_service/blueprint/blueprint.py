@@ -65,6 +65,8 @@ class Blueprint:
     has its row there, and the rows are right for these attributes."""
     text_layout: Mapping[str, Any] | None = None
     """What the index of texts holds of each record that it has reached; None for nothing."""
+    text_folding: int | None = None
+    """By which version of the rules texts are folded; None for the newest: nothing is stored."""
     bytes: int = 0
     """Of the model as it is stored; in memory it takes several times as much."""
     compiled: dict[str, Any] = field(default_factory=dict, compare=False)
@@ -211,6 +213,10 @@ async def load(db: Database | Conn, workspace_id: str, known: Blueprint | None =
          WHERE workspace_id = $1 AND layout IS NOT NULL
            AND NOT EXISTS (SELECT FROM attributes WHERE workspace_id = $1 AND id = ANY(l.gone))
          UNION ALL
+        SELECT 'text_folding', '', NULL, coalesce(wanted ->> 'folding', '1'), NULL, NULL, NULL,
+               NULL, NULL, NULL
+          FROM search_layouts WHERE workspace_id = $1
+         UNION ALL
         SELECT 'dimension', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
                version, created_at, updated_at, NULL, NULL, NULL
           FROM dimensions WHERE workspace_id = $1
@@ -255,6 +261,7 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
         "state_moves": {},
         "settling": {},
         "text_layout": {},
+        "text_folding": {},
     }
     is_indexed = False
     filterable_since: dict[str, datetime] = {}
@@ -265,7 +272,7 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
                 is_indexed = row["is_indexed"]
             case "lifecycle":
                 workflows[row["id"]] = WorkflowCopy.parse(orjson.loads(row["body"]), row["retired"])
-            case "state_moves" | "settling" | "text_layout" as kind:
+            case "state_moves" | "settling" | "text_layout" | "text_folding" as kind:
                 stored[kind][row["id"]] = orjson.loads(row["body"])
             case "dimension":
                 _take(row, known.dimensions, Dimension.parse, dimensions)
@@ -295,6 +302,7 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
         is_indexed=is_indexed,
         filterable_since=filterable_since,
         text_layout=stored["text_layout"].get(""),
+        text_folding=stored["text_folding"].get(""),
     )
 
 

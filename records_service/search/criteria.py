@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from records_service.attributes.model import Attribute, AttributeType, SubAttribute
@@ -38,6 +39,7 @@ from records_service.search.naming import (
 from records_service.search.operands import OPERATIONS, BadOperand, instant, operand_of
 from records_service.search.scored import COMPLETENESS, Scored, scored
 from records_service.search.sight import Sight, sight_of
+from records_service.search_texts.folding import folding_in
 from records_service.values.entries import (
     UnknownDimension,
     UnusableScope,
@@ -155,7 +157,11 @@ class Reader:
     ) -> None:
         self._blueprint = blueprint
         self._role = role
-        self._options = Options() if options is None else options
+        self._read = partial(
+            operand_of,
+            options=Options() if options is None else options,
+            folding=folding_in(blueprint),
+        )
         self._count = 0
         self.digests: Mapping[str, str] = {}
         self.sorted: Mapping[str, str] = {}
@@ -383,12 +389,12 @@ class Reader:
 
     def _operand(self, target: Searched | str, operation: str, value: Any) -> Any:
         if not isinstance(target, str):
-            return operand_of(target.type, operation, value, target.option_list, self._options)
+            return self._read(target.type, operation, value, target.option_list)
         if target in _TIMES:
             return instant(value)
         if target == COMPLETENESS:
-            return operand_of(AttributeType.NUMBER, operation, value, None, self._options)
-        text = operand_of(AttributeType.TEXT, operation, value, None, self._options)
+            return self._read(AttributeType.NUMBER, operation, value, None)
+        text = self._read(AttributeType.TEXT, operation, value, None)
         if target == "schemaId":
             return self.schema(text)
         return self.states(text) if target == "lifecycleStateId" else text

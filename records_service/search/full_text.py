@@ -20,7 +20,7 @@ from records_service.permissions.rules import Role
 from records_service.search.sight import sight_of
 from records_service.search.sql import Arguments, pattern
 from records_service.search_texts.documents import TEXT_MAX, languages_of
-from records_service.search_texts.folding import folded_in_sql
+from records_service.search_texts.folding import folded_in_sql, folding_in
 from records_service.search_texts.words import (
     PART_MIN,
     Term,
@@ -95,7 +95,7 @@ def full_text(
     if verbatim:
         # Where words have no other forms, they stand in the document as they are: a tenth of the
         # time is enough to leave out a record that has not all of them, and no variants either.
-        document_text = folded_in_sql(f"{arguments.values_of('r')}::text")
+        document_text = folded_in_sql(f"{arguments.values_of('r')}::text", arguments.folding)
         conditions.insert(
             0,
             f"({document_text} LIKE ALL({arguments.name(verbatim, 'text[]')}) OR EXISTS ("
@@ -112,7 +112,8 @@ def full_text(
 def _source(kinds: str, seen: str, hidden: str, languages: str, arguments: Arguments) -> str:
     state, own, of_variant = arguments.state, arguments.values_of("r"), arguments.values_of("o")
     text = f"left(v #>> '{{}}', {TEXT_MAX})"
-    words = separated_in_sql(text)
+    words = separated_in_sql(text, arguments.folding)
+    code = folded_in_sql(text, arguments.folding)
     # What is not needed takes most of the time.
     stemmed = (
         f"""LEFT JOIN LATERAL (
@@ -129,7 +130,7 @@ def _source(kinds: str, seen: str, hidden: str, languages: str, arguments: Argum
                    || array_agg(w.stemmed) FILTER (WHERE a.kind <> 'o' AND l.name IS NOT NULL)
                    AS texts,
                    array_agg(a.id || '=' || (v #>> '{{}}')) FILTER (WHERE a.kind = 'o') AS options,
-                   array_agg({folded_in_sql(text)}) FILTER (WHERE a.kind = 'u') AS codes
+                   array_agg({code}) FILTER (WHERE a.kind = 'u') AS codes
               FROM (SELECT each.key AS id, each.value AS entries, {kinds} ->> each.key AS kind
                       FROM (SELECT {own} AS own
                              UNION ALL
@@ -201,25 +202,26 @@ def large_lists(blueprint: Blueprint) -> dict[str, str]:
 
 def labelled(term: Term, arguments: Arguments) -> str:
     """The condition that `l.label` has the term."""
-    words = separated_in_sql("l.label")
+    words = separated_in_sql("l.label", arguments.folding)
     sought = pattern("contains", f" {term.text}" if term.is_prefix else f" {term.text} ")
     return f"' ' || {words} || ' ' LIKE {arguments.name(sought, 'text')}"
 
 
 @lru_cache(LABELS_KEPT)
-def _words_of(label: str) -> str:
-    return separated(label)
+def _words_of(label: str, folding: int) -> str:
+    return separated(label, folding)
 
 
 def options_of(blueprint: Blueprint, term: Term) -> list[str]:
     """`attribute=option` for each option whose label has the term."""
     found: dict[str, list[str]] = {}
+    folding = folding_in(blueprint)
     for option_list in blueprint.option_lists.values():
         ids = [
             value.id
             for value in option_list.values
             if any(
-                in_text(term, _words_of(label))
+                in_text(term, _words_of(label, folding))
                 for label in (value.label, *(value.labels or {}).values())
             )
         ]

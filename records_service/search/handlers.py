@@ -14,7 +14,8 @@ from records_service.search.scored import asks_for_scores
 from records_service.search.searching import by_criteria, by_words, search
 from records_service.search.showing import shown
 from records_service.search.sort_sources import asks_for_sorts
-from records_service.search_texts.words import TERMS_MAX, Term, terms_of
+from records_service.search_texts.folding import FOLDING
+from records_service.search_texts.words import TERMS_MAX, terms_of
 from shared.errors import UpstreamTimeout, ValidationError
 from shared.http import SMALL_BODY, Routes, read_body, read_query
 from shared.http.messages import shown as sent
@@ -79,7 +80,7 @@ async def search_texts(request: web.Request) -> web.StreamResponse:
     """
     context = await context_of(request)
     asked = await read_body(request, FullTextBody)
-    compiled = by_words(context, _terms(asked.query), asked.schema_id)
+    compiled = by_words(context, _words(asked.query), asked.schema_id)
     return await search(context, request.path, asked, compiled, shown(context, asked), asked.facets)
 
 
@@ -95,7 +96,7 @@ async def search_texts_by_query(request: web.Request) -> web.StreamResponse:
     """As `POST /search/full-text`."""
     context = await context_of(request)
     asked = read_query(request, TextQuery)
-    compiled = by_words(context, _terms(asked.query or asked.q), asked.schema_id)
+    compiled = by_words(context, _words(asked.query or asked.q), asked.schema_id)
 
     def projection(blueprint: Blueprint, _: Reader) -> Projection | None:
         return projection_of(asked, blueprint, context.role)
@@ -112,11 +113,11 @@ def _names(sent: str) -> list[str]:
     return names
 
 
-def _terms(query: str | None) -> list[Term]:
-    """The terms of a query. Raises `ValidationError` for one without words to look for."""
+def _words(query: str | None) -> str:
+    """A query. Raises `ValidationError` for one without words to look for."""
     if query is None:
         raise ValidationError.at("/query", "Field 'query' is required")
-    terms = terms_of(query)
+    terms = terms_of(query, FOLDING)
     if len(terms) > TERMS_MAX:
         raise ValidationError.at(
             "/query", f"Field 'query' must have at most {TERMS_MAX} words, got {len(terms)}"
@@ -125,4 +126,4 @@ def _terms(query: str | None) -> list[Term]:
         raise ValidationError.at(
             "/query", f"Field 'query' must have a word to look for, got {sent(query)}"
         )
-    return terms
+    return query

@@ -45,21 +45,23 @@ def operand_of(
     operation: str,
     value: Any,
     option_list: OptionList | None,
+    *,
     options: Options,
+    folding: int,
 ) -> Any:
     """The operand as it is compared: text, `Decimal`, bool, `datetime`, or a list of option ids.
 
     For `contains`, `startsWith` and `endsWith` a text is folded; of a large list, that text is what
-    labels are compared with. `options` are those of large lists that the search names. Raises
-    `BadOperand`.
+    labels are compared with. `options` are those of large lists that the search names, `folding`
+    is the version of the rules by which texts are folded. Raises `BadOperand`.
     """
     if operation in _MATCHING:
-        sought = folded(_text(value))
+        sought = folded(_text(value), folding)
         if not sought:
             raise BadOperand("must have a letter, a digit or another character that is compared")
         if kind is not AttributeType.OPTION or (option_list is not None and option_list.is_large):
             return sought
-        return _labelled(operation, sought, option_list)
+        return _labelled(operation, sought, option_list, folding)
     if kind is AttributeType.OPTION:
         return _options(value, option_list, options)
     return _READERS[kind](value)
@@ -133,7 +135,9 @@ def _options(value: Any, option_list: OptionList | None, options: Options) -> li
     raise BadOperand(f"is not an option: '{truncated(name)}'")
 
 
-def _labelled(operation: str, sought: str, option_list: OptionList | None) -> list[str]:
+def _labelled(
+    operation: str, sought: str, option_list: OptionList | None, folding: int
+) -> list[str]:
     """The ids of the options whose folded label matches."""
     matches: Mapping[str, Callable[[str], bool]] = {
         "contains": lambda label: sought in label,
@@ -141,7 +145,7 @@ def _labelled(operation: str, sought: str, option_list: OptionList | None) -> li
         "endsWith": lambda label: label.endswith(sought),
     }
     values = option_list.values if option_list else ()
-    return [each.id for each in values if matches[operation](folded(each.label))]
+    return [each.id for each in values if matches[operation](folded(each.label, folding))]
 
 
 _READERS: Final[Mapping[AttributeType, Callable[[Any], Any]]] = {

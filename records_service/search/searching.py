@@ -30,8 +30,9 @@ from records_service.search.model import Filter
 from records_service.search.sql import Arguments, condition, sort_key
 from records_service.search.text_index import TextIndex
 from records_service.search_scores.store import digests
+from records_service.search_texts.folding import folding_in
 from records_service.search_texts.sort_store import sorted_schemas
-from records_service.search_texts.words import Term
+from records_service.search_texts.words import terms_of
 from shared.database import Conn, fetch_planned
 from shared.database.paging import Key, PageQuery, Place, page_response, place_of
 from shared.errors import UpstreamTimeout, ValidationError
@@ -102,10 +103,11 @@ def index_query(
     return Query(index, condition, sort, (), Arguments(arguments))
 
 
-def by_words(context: Context, terms: Sequence[Term], schema: str | None) -> Compile:
+def by_words(context: Context, asked: str, schema: str | None) -> Compile:
     """A search in texts: the best first."""
 
     def compiled(blueprint: Blueprint, reader: Reader, arguments: Arguments) -> Statement:
+        terms = terms_of(asked, folding_in(blueprint))
         found = full_text(terms, blueprint, context.role, arguments)
         met = found.condition
         schema_id = None if schema is None else reader.schema(schema)
@@ -182,7 +184,10 @@ async def _page(
 ) -> tuple[web.Response, int]:
     reader = Reader(blueprint, context.role, options)
     arguments = Arguments.of(
-        context.workspace_id, blueprint.state_moves, settles=bool(blueprint.settling)
+        context.workspace_id,
+        blueprint.state_moves,
+        settles=bool(blueprint.settling),
+        folding=folding_in(blueprint),
     )
     statement = await compiled(blueprint, reader, arguments)
     order = (*(key for key, _ in statement.keys), *ORDERS["createdAt"])

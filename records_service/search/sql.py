@@ -28,7 +28,7 @@ from records_service.search.criteria import (
 )
 from records_service.search.scored import Scored
 from records_service.search.sight import Sight
-from records_service.search_texts.folding import folded_in_sql
+from records_service.search_texts.folding import FOLDING, folded_in_sql
 from records_service.search_texts.sort_keys import SORTED_LENGTH_MAX
 from records_service.workflow_copies.moves import StateMoves, moves_as_json, state_in_sql
 from shared.database.paging import Key
@@ -60,6 +60,8 @@ class Arguments(list[Any]):
         """The argument with the moves of records to the states of another workflow."""
         self.settles: bool = known is not None and known.settles
         """Whether there are values of which a conversion is not stored in each record yet."""
+        self.folding: int = FOLDING if known is None else known.folding
+        """The version of the rules by which texts are folded."""
         self.reads: set[str] = set() if known is None else set(known.reads)
         """What the conditions look at beside the index: `records`; and of its rows: `terms`."""
         self.sets: dict[frozenset[str], str] = {} if known is None else dict(known.sets)
@@ -67,11 +69,17 @@ class Arguments(list[Any]):
 
     @classmethod
     def of(
-        cls, workspace_id: str, moves: Mapping[str, StateMoves], *, settles: bool = False
+        cls,
+        workspace_id: str,
+        moves: Mapping[str, StateMoves],
+        *,
+        settles: bool = False,
+        folding: int = FOLDING,
     ) -> Arguments:
         """The first arguments of a statement about the records of a workspace."""
         arguments = cls([workspace_id])
         arguments.settles = settles
+        arguments.folding = folding
         if moves:
             arguments.moves = arguments.name(moves_as_json(moves), "text")
         return arguments
@@ -224,7 +232,7 @@ def sort_key(key: SortKey, name: str, arguments: Arguments) -> tuple[Key, str]:
         case found:
             text = _URL if found is AttributeType.MEDIA else _TEXT
             # Folding may make a text longer or shorter; what is cut off decides nothing.
-            text = folded_in_sql(f"left({text}, {2 * SORTED_LENGTH_MAX})")
+            text = folded_in_sql(f"left({text}, {2 * SORTED_LENGTH_MAX})", arguments.folding)
             value = f"left({text}, {SORTED_LENGTH_MAX})"
     source = values(target, key.scope, arguments)
     expression = (
@@ -291,7 +299,8 @@ def of_field(comparison: Comparison, name: str, arguments: Arguments, row: str =
             )
         case "contains" | "startsWith" | "endsWith":
             sought = pattern(comparison.operation, operands[0])
-            met = f"{folded_in_sql(column)} LIKE {arguments.name(sought, 'text')}"
+            folded = folded_in_sql(column, arguments.folding)
+            met = f"{folded} LIKE {arguments.name(sought, 'text')}"
         case sign:
             met = f"{column} {SIGNS[sign]} {arguments.name(operands[0], kind)}"
     return f"(({met}) IS NOT TRUE)" if comparison.negated else f"({met})"
@@ -338,9 +347,10 @@ def _matches(comparison: Comparison, target: Searched, text: str, arguments: Arg
     """The condition that a text, or the label of an option of a large list, is like the operand."""
     sought = arguments.name(pattern(comparison.operation, comparison.operands[0]), "text")
     if target.large_list is None:
-        return f"{folded_in_sql(text)} LIKE {sought}"
+        return f"{folded_in_sql(text, arguments.folding)} LIKE {sought}"
     option = _option_of(target.large_list, arguments)
-    return f"EXISTS (SELECT {option} AND {folded_in_sql('o.label')} LIKE {sought})"
+    label = folded_in_sql("o.label", arguments.folding)
+    return f"EXISTS (SELECT {option} AND {label} LIKE {sought})"
 
 
 def _is_alive(target: Searched, arguments: Arguments) -> str:

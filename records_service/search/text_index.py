@@ -18,12 +18,12 @@ from records_service.blueprint.blueprint import Blueprint
 from records_service.permissions.rules import Role
 from records_service.search.full_text import (
     full_text,
-    labelled,
     large_lists,
     options_of,
     views,
 )
 from records_service.search.sql import Arguments, pattern
+from records_service.search.text_options import OPTIONS_MAX, has_chosen, options_labelled
 from records_service.search.text_samples import Part
 from records_service.search_texts.documents import (
     OF_VARIANT,
@@ -33,13 +33,12 @@ from records_service.search_texts.documents import (
     mark_of,
     option_key,
 )
+from records_service.search_texts.folding import folding_in
 from records_service.search_texts.layouts import layout_in
 from records_service.search_texts.store import quoted
 from records_service.search_texts.words import PART_MIN, Term, tsquery
 from shared.database import Conn, fetch_planned
 
-OPTIONS_MAX: Final = 2_000
-"""Options of which the labels have a term. Where there are more, records are read instead."""
 BEHIND: Final = (
     "SELECT unnest(b.record_ids) AS id FROM search_texts_behind b WHERE b.workspace_id = $1"
 )
@@ -106,7 +105,8 @@ class TextIndex:
         lists = sorted(set(self._large.values()))
         for term in self._terms if lists else ():
             arguments = Arguments([self._blueprint.workspace_id])
-            rows = await fetch_planned(conn, self._labelled(term, lists, arguments), *arguments)
+            arguments.folding = folding_in(self._blueprint)
+            rows = await fetch_planned(conn, options_labelled(term, lists, arguments), *arguments)
             self._options[term] = [
                 *options_of(self._blueprint, term),
                 *(
@@ -118,24 +118,14 @@ class TextIndex:
             ]
         return all(len(options) <= OPTIONS_MAX for options in self._options.values())
 
-    def _labelled(self, term: Term, lists: Sequence[str], arguments: Arguments) -> str:
-        """A SELECT of the options of these lists whose labels have the term."""
-        word = arguments.name(pattern("contains", term.words[0]), "text")
-        # A label of ASCII alone needs no folding: for nearly all of them that is told at once.
-        plain = f"(octet_length(l.label) <> length(l.label) OR lower(l.label) LIKE {word})"
-        return (
-            "SELECT o.list_id, o.id FROM option_values o"  # noqa: S608
-            f" WHERE o.workspace_id = $1 AND o.list_id = ANY({arguments.name(lists, 'text[]')})"
-            " AND EXISTS (SELECT FROM (SELECT o.label UNION ALL"
-            " SELECT each.value FROM jsonb_each_text(o.labels) AS each) AS l (label)"
-            f" WHERE {plain} AND {labelled(term, arguments)}) LIMIT {OPTIONS_MAX + 1}"
-        )
-
     def arguments(self, *, with_state: bool) -> Arguments:
         """The first arguments of a statement that reads the state of records, or does not."""
         moves = self._blueprint.state_moves if with_state or self._hidden else {}
         return Arguments.of(
-            self._blueprint.workspace_id, moves, settles=bool(self._blueprint.settling)
+            self._blueprint.workspace_id,
+            moves,
+            settles=bool(self._blueprint.settling),
+            folding=folding_in(self._blueprint),
         )
 
     def found(self, arguments: Arguments) -> str:
@@ -144,7 +134,8 @@ class TextIndex:
         keys = self._keys(0, queries, arguments)
         condition = self._condition(queries, keys, arguments, are_candidates=True)
         return (
-            f"SELECT t.record_id AS id, t.created_at FROM {self._from(arguments)}"  # noqa: S608
+            "SELECT t.record_id AS id, t.created_at"  # noqa: S608
+            f" FROM {self._from(arguments, is_asked_once=True)}"
             f" WHERE t.workspace_id = $1 AND t.keys @@ ({keys.all}) AND {condition}"
         )
 
@@ -158,7 +149,7 @@ class TextIndex:
         )
         return (
             f"SELECT 1 AS one FROM {self._from(arguments, f'({rows}) AS t')}"  # noqa: S608
-            f" WHERE {self._condition(queries, keys, arguments)}"
+            f" WHERE {self._condition(queries, keys, arguments, are_candidates=True)}"
         )
 
     def ranked(self, part: Part | None, arguments: Arguments) -> str:
@@ -251,10 +242,17 @@ class TextIndex:
             f" WHERE {self._in_schema('r', arguments)}{found.condition}"
         )
 
-    def _from(self, arguments: Arguments, source: str = "search_texts t") -> str:
+    def _from(
+        self,
+        arguments: Arguments,
+        source: str = "search_texts t",
+        *,
+        is_asked_once: bool = False,
+    ) -> str:
         """The rows `t`, each with `v`: which attributes are seen of it, and which are hidden.
 
-        Where all texts are seen, which of them has a word makes no difference.
+        Where all texts are seen, which of them has a word makes no difference. `is_asked_once`:
+        mostly nothing else of `v` is asked, so it is not worth a subquery of its own for each row.
         """
         views = f"{_document(self._seen, arguments)} -> t.schema_id AS seen"
         are_all_seen = "v.seen ?& t.attributes"
@@ -263,8 +261,9 @@ class TextIndex:
             place = f"t.schema_id || ' ' || coalesce({arguments.state}, '')"
             views += f", {_document(self._hidden, arguments)} -> ({place}) AS hidden"
             are_all_seen += " AND v.hidden IS NULL"
-        views = f"SELECT v.*, {are_all_seen} AS are_all_seen FROM (SELECT {views} OFFSET 0) AS v"  # noqa: S608
-        return f"{source} CROSS JOIN LATERAL ({views} OFFSET 0) AS v"
+        end = "" if is_asked_once else " OFFSET 0"
+        views = f"SELECT v.*, {are_all_seen} AS are_all_seen FROM (SELECT {views}{end}) AS v"  # noqa: S608
+        return f"{source} CROSS JOIN LATERAL ({views}{end}) AS v"
 
     def _queries(self, arguments: Arguments) -> list[str]:
         """Each term as an expression of a `tsquery`."""
@@ -315,8 +314,10 @@ class TextIndex:
         """
         conditions = []
         for number, (term, query) in enumerate(zip(self._terms, queries, strict=True)):
+            # Options first: to look at the keys or words of a row takes several times as long.
+            ways = has_chosen(self._options[term], self._visible, arguments)
             if are_known and not term.excluded:
-                ways = [f"h.rank_{number} IS NOT NULL"]
+                ways.append(f"h.rank_{number} IS NOT NULL")
             else:
                 # A word, not a phrase, is in some text that is seen, if all are seen: its key tells
                 # it in less time.
@@ -324,15 +325,7 @@ class TextIndex:
                 key = f"t.keys @@ {keys.words[number]}"
                 if are_candidates and not term.excluded:
                     key = self._by_its_words(key, keys.others[number])
-                ways = [f"CASE WHEN {is_told} THEN {key} ELSE {self._words(query)} END"]
-            options = self._options[term]
-            if options:
-                named = arguments.name(options, "text[]")
-                visible = self._visible("split_part(o.o, '=', 1)")
-                ways.append(
-                    "EXISTS (SELECT FROM (SELECT unnest(t.options) AS o OFFSET 0) AS o"
-                    f" WHERE o.o = ANY({named}) AND {visible})"
-                )
+                ways.append(f"CASE WHEN {is_told} THEN {key} ELSE {self._words(query)} END")
             if len(term.part) >= PART_MIN and self._codes:
                 part = arguments.name(pattern("contains", term.part), "text")
                 codes = arguments.name(self._codes, "text[]")

@@ -18,7 +18,7 @@ from __future__ import annotations
 import zlib
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b, md5
 from typing import Any, Final
@@ -26,7 +26,7 @@ from typing import Any, Final
 from records_service.attributes.model import Attribute, AttributeType
 from records_service.dimensions.model import Dimension
 from records_service.search_index.terms import bucket_of
-from records_service.search_texts.folding import folded
+from records_service.search_texts.folding import FIRST_FOLDING, folded
 from records_service.search_texts.notes import INDEXED
 from records_service.search_texts.words import configuration_of, separated
 
@@ -63,6 +63,8 @@ class Layout:
     """The unique texts, of which parts are found."""
     filterable: frozenset[str]
     """The texts that have grams."""
+    folding: int
+    """The version of the rules by which texts are folded."""
 
     def as_json(self) -> dict[str, Any]:
         """As it is stored."""
@@ -70,18 +72,28 @@ class Layout:
             "languages": self.languages,
             "codes": sorted(self.codes),
             "filterable": sorted(self.filterable),
+            "folding": self.folding,
         }
 
     def common(self, other: Layout) -> Layout | None:
-        """What both hold; None where words are in other languages."""
+        """What both hold, as this one has it folded; None where words are in other languages."""
         if self.languages != other.languages:
             return None
-        return Layout(self.languages, self.codes & other.codes, self.filterable & other.filterable)
+        return replace(
+            self,
+            codes=self.codes & other.codes,
+            filterable=self.filterable & other.filterable,
+        )
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> Layout:
         """Read the stored form."""
-        return cls(stored["languages"], frozenset(stored["codes"]), frozenset(stored["filterable"]))
+        return cls(
+            stored["languages"],
+            frozenset(stored["codes"]),
+            frozenset(stored["filterable"]),
+            stored.get("folding", FIRST_FOLDING),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +122,16 @@ class Document:
     parts: Parts
 
 
-def layout_of(attributes: Iterable[Attribute], dimensions: Iterable[Dimension]) -> Layout:
-    """What the index is to hold by this model."""
+def layout_of(
+    attributes: Iterable[Attribute], dimensions: Iterable[Dimension], folding: int
+) -> Layout:
+    """What the index is to hold by this model and this version of the rules of folding."""
     texts = [each for each in attributes if each.type is AttributeType.TEXT]
     return Layout(
         languages_of(dimensions),
         frozenset(each.id for each in texts if each.validation.unique),
         frozenset(each.id for each in texts if each.filterable),
+        folding,
     )
 
 
@@ -213,7 +228,7 @@ def document_of(
                 options.add(f"{attribute_id}={value}")
                 continue
             language = _language(entry, layout.languages)
-            texts.append((attribute_id, separated(value[:TEXT_MAX]), language))
+            texts.append((attribute_id, separated(value[:TEXT_MAX], layout.folding), language))
     level = level_of(record_id)
     present = {each for each, _, _ in texts}
     if sum(len(words) for _, words, _ in texts) > _SMALL:
@@ -240,7 +255,10 @@ def parts_of(
         if types.get(each) is AttributeType.TEXT
     }
     folds = {
-        (f"{OF_VARIANT}{attribute_id}" if number else attribute_id, folded(value[:TEXT_MAX]))
+        (
+            f"{OF_VARIANT}{attribute_id}" if number else attribute_id,
+            folded(value[:TEXT_MAX], layout.folding),
+        )
         for number, document in enumerate(documents)
         for attribute_id, _, value in _values(document, wanted)
     }

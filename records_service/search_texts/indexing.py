@@ -5,10 +5,10 @@ records. It reads a record after it has taken the note: what is written later ha
 and until that is taken too, searches read the values.
 
 If the model wants the index to hold something else, such as the forms of words of another language,
-all records are read once more; of parts of other texts, only these are written. What the index
-holds of every record is its layout, which searches know by the version of the model: so a slice
-keeps the model from changing, and the last one, which says that the new layout holds, raises the
-version.
+all records are read once more; of parts of other texts, only these are written; for other rules of
+folding, those records are read that they make a difference to. What the index holds of every record
+is its layout, which searches know by the version of the model: so a slice keeps the model from
+changing, and the last one, which says that the new layout holds, raises the version.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from records_service.progress import commands as following
 from records_service.progress.model import NOBODY, Counts, JobKind, JobStatus
 from records_service.search_scores import scoring
 from records_service.search_scores import store as scores
-from records_service.search_texts import parts_store, sort_store, sorting, store
+from records_service.search_texts import parts_store, refolding, sort_store, sorting, store
 from records_service.search_texts.documents import (
     Document,
     Layout,
@@ -63,6 +63,8 @@ class TextIndexing:
         progress = await store.find_progress(conn, workspace_id)
         if progress is not None and progress.is_done:
             return await _finish(conn, workspace_id)
+        if await refolding.is_due(conn, workspace_id, progress):
+            return await refolding.begin(conn, workspace_id)
         newest = await store.newest_behind(conn, workspace_id)
         version = await store.lock_model(conn, workspace_id)
         if version is None:
@@ -70,7 +72,8 @@ class TextIndexing:
         # What it says of deleted attributes may have changed before the model was locked.
         progress = await store.find_progress(conn, workspace_id)
         blueprint = await self.app[BLUEPRINTS].at(self.app[DATABASE], workspace_id, version)
-        wanted = layout_of(blueprint.attributes.values(), blueprint.dimensions.values())
+        folding = await refolding.folding_of(conn, workspace_id, progress)
+        wanted = layout_of(blueprint.attributes.values(), blueprint.dimensions.values(), folding)
         progress = await _started(conn, blueprint, progress, wanted)
         behind = await store.take_behind(conn, workspace_id, rows_max=AT_ONCE)
         gone = set(behind.records)
@@ -92,17 +95,23 @@ class TextIndexing:
         await store.keep_progress(conn, workspace_id, progress, model_version=version)
         await _tell(conn, workspace_id, read, blueprint.schemas, is_all=progress.is_done)
         is_more = progress.layout != wanted or await _goes_on(conn, workspace_id, newest)
-        if found + read >= AT_ONCE // 2:
-            return (
-                is_more
-                or await scoring.are_waiting(conn, blueprint)
-                or await sorting.are_waiting(conn, blueprint)
-            )
-        if await store.scores_are_due(conn, workspace_id):
-            is_more = await scoring.score_more(conn, blueprint) or is_more
-        if await sort_store.are_due(conn, workspace_id):
-            is_more = await sorting.sort_more(conn, blueprint) or is_more
-        return is_more
+        if found + read < AT_ONCE // 2:
+            return await _follow_views(conn, blueprint) or is_more
+        return (
+            is_more
+            or await scoring.are_waiting(conn, blueprint)
+            or await sorting.are_waiting(conn, blueprint)
+        )
+
+
+async def _follow_views(conn: Conn, blueprint: Blueprint) -> bool:
+    """Store more scores and orders where the model asks for others; whether more are wanted."""
+    is_more = False
+    if await store.scores_are_due(conn, blueprint.workspace_id):
+        is_more = await scoring.score_more(conn, blueprint)
+    if await sort_store.are_due(conn, blueprint.workspace_id):
+        is_more = await sorting.sort_more(conn, blueprint) or is_more
+    return is_more
 
 
 async def _goes_on(conn: Conn, workspace_id: str, newest: int) -> bool:
@@ -141,15 +150,19 @@ async def _started(
         after, is_done = (None, False) if known is None else (known.after, known.is_done)
         return Progress(layout, wanted, after, is_done, gone)
     # Of an attribute that no record has, there is nothing to read.
-    is_done = layout is not None and not await store.holds_key(
-        conn,
-        blueprint.workspace_id,
-        [
-            attribute_key(mark_of(blueprint.workspace_id, 0), each)
-            for each in sorted(
-                (wanted.codes - layout.codes) | (wanted.filterable - layout.filterable)
-            )
-        ],
+    is_done = (
+        layout is not None
+        and layout.folding == wanted.folding
+        and not await store.holds_key(
+            conn,
+            blueprint.workspace_id,
+            [
+                attribute_key(mark_of(blueprint.workspace_id, 0), each)
+                for each in sorted(
+                    (wanted.codes - layout.codes) | (wanted.filterable - layout.filterable)
+                )
+            ],
+        )
     )
     return Progress(layout, wanted, None, is_done, gone)
 
@@ -159,15 +172,35 @@ async def _read_more(conn: Conn, blueprint: Blueprint, progress: Progress) -> tu
 
     Where the words of all records are in the languages that are wanted, they stay as they are.
     """
-    workspace_id = blueprint.workspace_id
-    records, is_full = await store.read_next(conn, workspace_id, progress.after, room=Room(AT_ONCE))
-    if progress.layout is None:
-        await _write(conn, blueprint, progress.wanted, records)
+    workspace_id, layout = blueprint.workspace_id, progress.layout
+    if refolding.is_wanted(layout, progress.wanted):
+        return await _fold_more(conn, blueprint, progress)
+    wanted = progress.wanted
+    is_all = layout is None or layout.folding != wanted.folding
+    records, is_full = await store.read_next(
+        conn,
+        workspace_id,
+        progress.after,
+        room=Room(AT_ONCE),
+        attribute_ids=None if is_all else wanted.codes | wanted.filterable,
+    )
+    if is_all:
+        await _write(conn, blueprint, wanted, records)
     elif records:
-        parts = await in_thread(_parts, blueprint, progress.wanted, records)
+        parts = await in_thread(_parts, blueprint, wanted, records)
         await parts_store.write(conn, workspace_id, parts)
     after = (records[-1].created_at, records[-1].id) if records else progress.after
     return replace(progress, after=after, is_done=not is_full), len(records)
+
+
+async def _fold_more(conn: Conn, blueprint: Blueprint, progress: Progress) -> tuple[Progress, int]:
+    """Index anew those of the next records that are folded otherwise now; as `_read_more`."""
+    workspace_id = blueprint.workspace_id
+    looked_at = await refolding.look_at_more(conn, workspace_id, progress.after)
+    async for records in store.read(conn, workspace_id, looked_at.differing):
+        await _write(conn, blueprint, progress.wanted, records)
+    after = looked_at.last or progress.after
+    return replace(progress, after=after, is_done=not looked_at.is_full), looked_at.count
 
 
 async def _write(

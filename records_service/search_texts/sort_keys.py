@@ -20,7 +20,7 @@ from records_service.attributes.model import Attribute, AttributeType, SubAttrib
 from records_service.blueprint.blueprint import Blueprint
 from records_service.blueprint.compiled_schema import CompiledSchema, outline
 from records_service.search_index.terms import found_at, number_of
-from records_service.search_texts.folding import folded
+from records_service.search_texts.folding import FIRST_FOLDING, folded, folding_in
 from records_service.values.entries import Values, resolve
 
 SORTED_LENGTH_MAX: Final = 200
@@ -46,6 +46,8 @@ class View:
     type: AttributeType
     scope: Mapping[str, str]
     """A segment for each dimension of the attribute."""
+    folding: int
+    """The version of the rules by which texts are folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +87,16 @@ def sort_row(view: View, values: Values) -> tuple[float, str]:
     if view.type in _TEXTS:
         if isinstance(value, dict):
             value = value.get("url")
-        return (0.0, sorted_text(value)) if isinstance(value, str) else (NO_VALUE, "")
+        return (0.0, sorted_text(value, view.folding)) if isinstance(value, str) else (NO_VALUE, "")
     if view.type is AttributeType.BOOLEAN:
         return (float(value) if isinstance(value, bool) else NO_VALUE), ""
     number = number_of(view.type, value)
     return (NO_VALUE if number is None else number), ""
 
 
-def sorted_text(text: str) -> str:
+def sorted_text(text: str, folding: int) -> str:
     """By what a text is sorted, as `search/sql.py` has it."""
-    return folded(text[: 2 * SORTED_LENGTH_MAX])[:SORTED_LENGTH_MAX]
+    return folded(text[: 2 * SORTED_LENGTH_MAX], folding)[:SORTED_LENGTH_MAX]
 
 
 def sorts_may_differ(schema: CompiledSchema, before: Values, after: Values) -> bool:
@@ -114,7 +116,8 @@ def sorts_may_differ(schema: CompiledSchema, before: Values, after: Values) -> b
 
 def _sorted_of(blueprint: Blueprint, schema_id: str) -> Sorted | None:
     views: list[View] = []
-    told: list[Any] = []
+    folding = folding_in(blueprint)
+    told: list[Any] = [] if folding == FIRST_FOLDING else [folding]
     for attribute in outline(blueprint, schema_id).attributes.values():
         places = list(_places(attribute))
         if not places:
@@ -125,7 +128,7 @@ def _sorted_of(blueprint: Blueprint, schema_id: str) -> Sorted | None:
         for scope in islice(_scopes(blueprint, attribute), SCOPES_MAX):
             for path, kind in places:
                 key = view_key(attribute.id, path, scope)
-                views.append(View(key, attribute, path, kind, scope))
+                views.append(View(key, attribute, path, kind, scope, folding))
                 told.append([key, kind, attribute.dimension_ids, since])
     digest = blake2b(orjson.dumps(told), digest_size=16).hexdigest()
     return Sorted(tuple(views), digest, frozenset(each.key for each in views))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from records_service.search_texts.folding import FOLDING
 from shared.database import Database
 
 _NO_JOB: Final = (
@@ -60,10 +61,12 @@ async def workspaces_changed(database: Database, job: str, *, rows_max: int) -> 
          WHERE s.is_indexed AND {_NO_JOB}
            AND (coalesce(l.model_version, -1) < s.version
                 OR NOT l.are_scored AND l.scores_from <= now()
-                OR NOT l.are_sorted AND l.sorts_from <= now())
+                OR NOT l.are_sorted AND l.sorts_from <= now()
+                OR coalesce((l.wanted ->> 'folding')::int, 0) < $3 AND l.folds_from <= now())
          LIMIT $2
         """,  # noqa: S608
         job,
         rows_max,
+        FOLDING,
     )
     return [row["workspace_id"] for row in rows]

@@ -63,34 +63,39 @@ def configuration_of(locale: str | None) -> str:
     return _CONFIGURATIONS.get(language, "simple")
 
 
-def terms_of(query: str) -> list[Term]:
-    """The terms of a query; the last word that is not excluded or quoted is a prefix."""
+def terms_of(query: str, folding: int) -> list[Term]:
+    """The terms of a query; the last word that is not excluded or quoted is a prefix.
+
+    `folding`, here and below, is the version of the rules by which texts are folded.
+    """
     found: list[Term] = []
     unquoted: int | None = None
     for minus, phrase, word in _TERM.findall(query):
         sent = phrase or word
-        text = separated(sent)
+        text = separated(sent, folding)
         if not text:
             continue
         unquoted = len(found) if word and not minus else None
-        found.append(Term(text, folded(sent), excluded=bool(minus)))
+        found.append(Term(text, folded(sent, folding), excluded=bool(minus)))
     if unquoted is not None:
         last = found[unquoted]
         found[unquoted] = Term(last.text, last.part, is_prefix=True)
     return found
 
 
-def separated(text: str) -> str:
+def separated(text: str, folding: int) -> str:
     """The folded words of a text, separated by spaces."""
-    text = folded(text)
+    text = folded(text, folding)
     if text.isascii():
         return " ".join(text.translate(_ASCII_BREAKS).split())
     return " ".join(_BREAK.sub(" ", _ONE_UNSPACED.sub(r" \1 ", text)).split())
 
 
-def separated_in_sql(expression: str) -> str:
+def separated_in_sql(expression: str, folding: int) -> str:
     """An expression with the folded words of this one."""
-    spaced = f"regexp_replace({folded_in_sql(expression)}, '([{_UNSPACED}])', ' \\1 ', 'g')"
+    spaced = (
+        f"regexp_replace({folded_in_sql(expression, folding)}, '([{_UNSPACED}])', ' \\1 ', 'g')"
+    )
     return f"regexp_replace({spaced} COLLATE \"und-x-icu\", '[^[:alnum:]]+', ' ', 'g')"
 
 
