@@ -17,7 +17,7 @@ import orjson
 
 from records_service.search.index_joins import Way
 from records_service.search.index_query import RECORD, Query, rows_found
-from records_service.search.index_sources import Source, Terms, Union
+from records_service.search.index_sources import REPEATED, Source, Terms, Union
 from records_service.search.sql import Arguments
 from records_service.search_index.terms import BUCKETS
 from shared.database import Conn, Record, fetch_planned
@@ -112,14 +112,25 @@ async def measured(
     return Measured(way, False, estimate, marked=marked)
 
 
-async def probed(conn: Conn, ways: Sequence[Way], query: Query) -> list[Probe]:
-    """How many records are found on each of these ways, by a sample."""
-    arguments = Arguments(query.arguments)
-    columns = [
-        (f"rest_{number}", _first_matches(way, arguments)) for number, way in enumerate(ways)
-    ]
-    [row] = await fetch_planned(conn, _selected(columns), *arguments)
-    return [_probe(row, f"rest_{number}", way.source) for number, way in enumerate(ways)]
+async def having(conn: Conn, workspace_id: str, groups: Sequence[Sequence[int]]) -> list[int]:
+    """How many records have one of the terms of each group, as far as a sample tells.
+
+    One look-up for all groups: planned one by one, 60 of them take longer than they are executed.
+    """
+    met = " AND ".join(["s.terms && g.terms::bigint[]"] * REPEATED)
+    rows = await fetch_planned(
+        conn,
+        f"""
+        SELECT (SELECT count(*)
+                  FROM (SELECT FROM search_records s WHERE s.workspace_id = $1 AND {met}
+                         LIMIT {MANY_IN_SAMPLE}) AS few) AS found
+          FROM unnest($2::text[]) WITH ORDINALITY AS g (terms, place)
+         ORDER BY g.place
+        """,  # noqa: S608 - constants
+        workspace_id,
+        [f"{{{','.join(map(str, terms))}}}" for terms in groups],
+    )
+    return [row["found"] * BUCKETS for row in rows]
 
 
 def _short(way: Way) -> Way:

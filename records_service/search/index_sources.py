@@ -23,7 +23,9 @@ _NO_TERMS: Final = (
 TERMS: Final = "s.bucket, s.terms, s.number_keys, s.numbers"
 """Columns of a row `s` of `search_records`."""
 
-_REPEATED: Final = 3
+REPEATED: Final = 3
+"""How often a condition on terms is said that PostgreSQL does not know before it executes: each
+time, it expects a two-hundredth of the records. It would read the whole workspace, otherwise."""
 
 
 def _of(row: str) -> str:
@@ -124,7 +126,7 @@ class Terms(Source):
             f"s.terms {sign} ({named})[b.number * {size} + 1 : b.number * {size} + {size}]"
             for sign, size, named in parts
         ]
-        condition = " AND ".join(found * _REPEATED)
+        condition = " AND ".join(found * REPEATED)
         return (
             f"SELECT s.* FROM generate_series(0, {len(self.buckets) - 1}) AS b (number)"  # noqa: S608
             f" CROSS JOIN LATERAL ({source.format(condition)}) AS s OFFSET 0"

@@ -15,8 +15,8 @@ from typing import Any, Final, TypeAlias
 from records_service.option_lists.lookup_store import options_in_order
 from records_service.search import index_walks
 from records_service.search.criteria import Searched
-from records_service.search.index_joins import Sql, Way
-from records_service.search.index_measure import probed
+from records_service.search.index_joins import Sql
+from records_service.search.index_measure import having
 from records_service.search.index_query import RECORD, Query, position_of
 from records_service.search.index_sources import TERMS, Source, Terms
 from records_service.search.index_terms import has_any, is_single
@@ -180,29 +180,29 @@ async def _pieces(
         first += len(some)
         if not some:
             break
-        ways = [Way(Terms((terms,)), lambda _: "true") for _, terms in some]
-        for value, probe in zip(some, await probed(conn, ways, query), strict=True):
+        found = await having(conn, query.arguments[0], [terms for _, terms in some])
+        for value, records in zip(some, found, strict=True):
             if rows > enough and not is_thorough:
                 return pieces, False
-            rows += probe.matches
+            rows += records
             # The rows of the value of a cursor are a part of those of the value.
-            is_frequent = probe.matches >= FREQUENT
+            is_frequent = records >= FREQUENT
             is_alone = after is not None and value[0] == after[0]
             joins = (
                 pieces
                 and not (is_frequent or is_alone)
-                and run_rows + probe.matches < _FEW
+                and run_rows + records < _FEW
                 and len(pieces[-1].values) < _VALUES_AT_ONCE
             )
             if joins:
                 pieces[-1] = _Piece([*pieces[-1].values, value], is_walked=False, is_short=True)
-                run_rows += probe.matches
+                run_rows += records
                 continue
             if len(pieces) == pieces_max:
                 return pieces, False
             is_walked = is_frequent and not is_thorough
             pieces.append(_Piece([value], is_walked=is_walked, is_short=not is_frequent))
-            run_rows = _FEW if is_frequent or is_alone else probe.matches
+            run_rows = _FEW if is_frequent or is_alone else records
     return pieces, first == len(values)
 
 

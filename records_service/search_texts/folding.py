@@ -3,7 +3,7 @@
 Python and PostgreSQL fold in the same steps: full upper case, then lower case (`ß` is `ss` then, as
 case folding has it), one sigma, compatibility decomposition (NFKD), no combining marks. Then what
 was decomposed into capitals becomes small (`™` is `tm`), and letters that have no accent to take
-off become those that stand for them: `œ` is `oe`, and `ø` is `o` (docs/adr/0097). Lower case alone
+off become those that stand for them: `œ` is `oe`, and `ø` is `o` (docs/adr/0101). Lower case alone
 would depend on the locale of the database, so PostgreSQL is told to use that of ICU.
 
 What is stored of texts is folded, so the rules have a version. A workspace folds by one of them, in

@@ -129,7 +129,10 @@ async def test_a_turn_that_is_cut_off_goes_on_with_the_next_delivery(
     assert await work.effects() == [0, 1, 2, 3, 4]
 
 
-async def test_deliveries_at_once_have_one_slice_at_a_time(db: Database, queue_of_jobs: Queue):
+async def test_deliveries_at_once_have_one_slice_at_a_time(
+    db: Database, queue_of_jobs: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jobs, "TURN_S", 3_600)
     work = Work(db, slices=20)
     (one,) = await work.request("test.job", "ws-1")
     take_turn = work.turns(queue_of_jobs)

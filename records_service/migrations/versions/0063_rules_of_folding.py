@@ -6,8 +6,8 @@ is folded anew an hour later: a rolling upgrade has ended by then.
 
 from shared.database.migrations import run_sql
 
-revision = "0061"
-down_revision = "0060"
+revision = "0063"
+down_revision = "0062"
 
 
 def upgrade() -> None:
