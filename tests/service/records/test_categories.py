@@ -278,6 +278,7 @@ async def test_what_is_moved_away_outlives_its_former_parent(shop, admin):
 
 async def test_a_large_branch_is_deleted_some_categories_at_a_time(shop, admin, monkeypatch):
     monkeypatch.setattr(store, "DELETED_AT_ONCE", 2)
+    monkeypatch.setattr(store, "PLANNED_ONCE_FROM", 2)
     await chain(shop, "a", "b", "c", "d")
     for number in range(3):
         await shop.category(f"x{number}", parent="b")
