@@ -8,7 +8,7 @@ PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run status test check images images-check kubernetes-check kubernetes-run format load bench rolling faults failover restore-check openapi graph schema events \
+.PHONY: help run status test check images images-check kubernetes-check kubernetes-run format load bench rolling faults failover restore-check openapi graph capacity schema events \
 	migrate clean lock environment environment-dev environment-kubernetes
 
 help: ## list the commands
@@ -82,6 +82,9 @@ openapi: environment-dev ## write gateway/openapi.json and the page of errors
 
 graph: environment-dev ## draw the import graph in docs/import-graph.md
 	@$(VENV) -m deploy.import_graph
+
+capacity: environment-dev ## write docs/scale.md and the requests of pods from the measured unit costs (ARGS="--records 4000000 --writes 120" shows a size of yours)
+	@$(VENV) -m deploy.capacity $(ARGS)
 
 schema: environment ## write the present database schema of each service to <service>/schema.sql
 	@$(VENV) -m deploy.schema

@@ -5,6 +5,7 @@ python -m benchmarks bulk <folder of buildcores-opendb>
 python -m benchmarks imports [rows]
 python -m benchmarks exports [records]
 python -m benchmarks search [records]
+python -m benchmarks scale [costs] [stored] [doubling] [run] [rounds=<number>]
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from benchmarks.overload import (
     Updates,
     percentile,
 )
+from benchmarks.scale import command as scale
 from benchmarks.world import World
 from benchmarks.wrk import Load, wrk
 from tests.kit.wire import Wire
@@ -281,6 +283,9 @@ BENCHMARKS = {
 
 async def main(names: list[str]) -> None:
     """Run the named benchmarks, or all."""
+    if names[:1] == ["scale"]:
+        await scale.main(names[1:])
+        return
     print(machine.described())
     print(f"Median of {ROUNDS} rounds of {SECONDS} s; logs on, fsync on.")
     async with world.opened(search.POSTGRES if names[:1] == ["search"] else None) as here:

@@ -30,6 +30,11 @@ def memory_bytes(pid: int) -> int:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
+    return resident_bytes(pid)
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of this process, with all that it shares with others; 0 if it is gone."""
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     return 0
