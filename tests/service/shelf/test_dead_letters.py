@@ -87,13 +87,14 @@ async def test_what_failed_is_handled_once_after_the_fix(
         Event(f"{queue.name}.made", "/test", "ws-2", "ent-wanted", {}),
     ]
     async with consuming(db, bus, queue, handle):
-        await publish(bus, wanted, *others)
-        async with (await bus.connection()).channel() as channel:
-            await channel.default_exchange.publish(aio_pika.Message(b"{}"), queue.name)
-        await come_true(lambda: waiting(bus, queue.dead), 4)
+        await publish(bus, wanted)
+        await _put(bus, queue.name, aio_pika.Message(b"{}"))
+        await come_true(lambda: waiting(bus, queue.dead), 2)
+        for other in others:
+            await _put(bus, queue.dead, aio_pika.Message(other.to_json(), message_id=other.id))
         assert await work(amqp_url, "list", queue, said.append) == (4, 0)
         reasons = {line.partition(": ")[2].partition(" at ")[0] for line in said}
-        assert reasons == {"failed every time", "cannot be read"}
+        assert reasons == {"failed every time", "cannot be read", ""}
 
         is_fixed = True
         for narrowed in (
