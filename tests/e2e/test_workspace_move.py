@@ -344,7 +344,12 @@ async def test_what_is_decided_is_ended_by_the_next_run(
     async with opened(stack.databases) as source, opened(target.databases) as to:
         assert await Move(workspace.id, source, to, said.append).run() is None
     there = workspace.admin.at(target.url)
-    assert (await there.get("/records/ent-one")).status == 200
+
+    async def is_open() -> bool:
+        return (await there.get("/records/ent-one")).status == 200
+
+    # Its gateway remembers for some seconds whom it has refused.
+    await eventually(is_open)
     assert (await workspace.admin.post("/records", {"schemaId": "schema-shirt"})).status == 503
     async with opened(stack.databases) as source, opened(target.databases) as to:
         await Move(workspace.id, source, to, said.append, remembered_s=0.0).finish()

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.workspaces import fence
 from deploy.workspaces.databases import Database, open_one
-from deploy.workspaces.tables import AUTH, RECORDS
+from deploy.workspaces.tables import AUTH, RECORDS, WORKFLOW
 from tests.kit.eventually import eventually
 from tests.kit.servers import Servers
 
@@ -157,11 +157,31 @@ async def test_that_a_key_was_used_is_left_out_while_nobody_writes(servers: Serv
     await servers.postgres.drop_database(url)
 
 
-async def test_events_between_services_are_noted_until_they_are_heard(
-    records: Database, writer: asyncpg.Connection
+async def test_events_between_services_are_under_way_until_each_hearer_has_handled_them(
+    servers: Servers, records: Database, writer: asyncpg.Connection
 ):
+    others = []
+    for service in (AUTH, WORKFLOW):
+        others.append(await open_one(service, await servers.postgres.new_database(service)))
+        await fence.raise_fence(others[-1], OURS)
+
+    async def under_way() -> int:
+        return await fence.events_on_their_way([records, *others], OURS)
+
     await stage(writer, "schema.created")
     await stage(writer, "entity.created")
     await stage(writer, "schema.created", NEIGHBOURS)
-    rows = await writer.fetch("SELECT type FROM sigma_moves.staged")
-    assert [row["type"] for row in rows] == ["schema.created"]
+    # Both wait to be published, and one for two hearers.
+    assert await under_way() == 4
+    await writer.execute("DELETE FROM outbox")
+    assert await under_way() == 2
+    event_id = await writer.fetchval("SELECT event_id FROM sigma_moves.staged")
+    for left, other in enumerate(reversed(others)):
+        assert await under_way() == 2 - left
+        await other.conn.execute(
+            "INSERT INTO inbox (consumer, event_id) VALUES ($1, $2)", other.service, event_id
+        )
+    assert await under_way() == 0
+    for other in others:
+        await other.conn.close()
+        await servers.postgres.drop_database(other.url)
