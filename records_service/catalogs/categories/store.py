@@ -259,6 +259,8 @@ async def delete(
 ) -> None:
     """Delete locked categories with their assignments, and stage the events."""
     ids = [row["id"] for row in rows]
+    # First, because from the next statement on deletions of these records wait for the commit.
+    await outbox.stage(conn, *events)
     # In the order in which the deletion of records takes them, so that the two never wait for each
     # other in a circle.
     await conn.execute(
@@ -296,7 +298,6 @@ async def delete(
             some,
         )
     await conn.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-    await outbox.stage(conn, *events)
 
 
 def now(last: datetime) -> datetime:
