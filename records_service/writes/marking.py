@@ -33,18 +33,25 @@ class Unmarked:
         self.holders: dict[Use, str] = {}
         """Each use with a record or variant that will have it."""
         self._known: dict[int, tuple[_Known, set[Use]]] = {}
+        self._noted: dict[int, _Known] = {}
+        """What has been added, in the form of what is known: of a thousand records of a bulk call
+        that have what no record had before, the first ones say it all."""
 
     def add(
         self, schema: CompiledSchema, table: ValueTable, holder_id: str, values: Values
     ) -> None:
         """Add what the values of a record or variant need."""
         known: _Known = schema.derived.setdefault(_OF_TABLE[table], {})
-        if _are_known(_scoped(schema), known, values):
+        scoped = _scoped(schema)
+        noted = self._noted.setdefault(id(known), {})
+        if _are_known(scoped, known, values) or _are_known(scoped, noted, values):
             return
         _, uses = self._known.setdefault(id(known), (known, set()))
         for attribute_id, entries in values.items():
             found = {Use(table, attribute_id)}
+            pairs = noted.setdefault(attribute_id, set())
             for entry in entries:
+                pairs.update(entry["scope"].items())
                 found.update(Use(table, attribute_id, *pair) for pair in entry["scope"].items())
             for use in found - uses:
                 uses.add(use)
