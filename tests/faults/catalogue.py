@@ -6,12 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tests.faults import background, experiments, exports, frozen, planted, syncs, webhooks
+from tests.faults import (
+    background,
+    experiments,
+    exports,
+    frozen,
+    full_wal,
+    planted,
+    syncs,
+    webhooks,
+)
 from tests.faults.checker import Kind
 from tests.faults.experiments import FULL, Fault, Form
 from tests.faults.listeners import Ear
 from tests.faults.planted import Bug
 from tests.kit.sigma import Caller
+from tests.kit.stack import RECORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +38,7 @@ class Experiment:
     gateway_dies: bool = False
     """Whether a request may go without any answer."""
     cuts: bool = False
-    """Whether it needs a network of its own."""
+    """Whether it needs a network, or mounts, of its own."""
     exports: bool = False
     """Whether it needs an SFTP server."""
     more_ears: tuple[tuple[str, Callable[[Caller], Ear]], ...] = ()
@@ -47,6 +57,8 @@ HARD: Final = replace(
     pause_s=0.0,
 )
 """Many writes are under way at each moment, so that a kill certainly meets one."""
+KILLED_WHILE_IT_ANSWERS: Final = replace(HARD, kills=12, victims=(RECORDS,))
+"""Such a bug shows only if records_service dies after a commit and before its answer."""
 
 EXPERIMENTS: Final = (
     Experiment(
@@ -54,7 +66,7 @@ EXPERIMENTS: Final = (
         experiments.kill_services,
         planted.RETRY_WITHOUT_IDEMPOTENCY,
         Kind.DOUBLED,
-        HARD,
+        KILLED_WHILE_IT_ANSWERS,
         gateway_dies=True,
     ),
     Experiment(
@@ -137,6 +149,14 @@ EXPERIMENTS: Final = (
         replace(HARD, silent_s=20),
     ),
     Experiment(
+        "full-wal",
+        full_wal.fill_the_wal,
+        planted.ENVELOPE_WITH_A_CAUSE,
+        Kind.ANSWER,
+        replace(HARD, away_s=2),
+        cuts=True,
+    ),
+    Experiment(
         "webhook-storm",
         webhooks.storm,
         planted.RETRIED_DELIVERIES_HOLD_UP_NOBODY,
@@ -175,7 +195,7 @@ ALSO_PLANTED: Final = (
         BY_NAME["kill-services"],
         bug=planted.NOT_ANSWERED_IS_REFUSED,
         finds=Kind.FALSE_REFUSAL,
-        planted_form=replace(HARD, kills=16),
+        planted_form=KILLED_WHILE_IT_ANSWERS,
     ),
     replace(BY_NAME["kill-sync"], bug=planted.FAR_BEFORE_IT_IS_DONE, finds=Kind.NOT_COPIED),
     replace(BY_NAME["kill-broker"], bug=planted.VERSION_BEFORE, finds=Kind.FALSE_EVENT),

@@ -29,12 +29,15 @@ from tests.kit.stack import AUTH, RECORDS, WORKFLOW
 Fault = Callable[[Scene, "Form"], Awaitable[None]]
 
 
+VICTIMS: Final = (RECORDS, GATEWAY, WORKFLOW, AUTH)
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """How much an experiment does."""
 
     kills: int
-    """Of services, each in its turn."""
+    """Of services, each of `victims` in its turn."""
     server_kills: int
     away_s: float
     silent_s: float
@@ -46,12 +49,12 @@ class Form:
     """Waited for what does not come: then it counts as lost, or as too late."""
     clients: int = 16
     pause_s: float = 0.15
+    victims: tuple[str, ...] = VICTIMS
 
 
 FULL: Final = Form(kills=52, server_kills=10, away_s=30, silent_s=30, writes=10_000, rows=20_000)
 SHORT: Final = Form(kills=4, server_kills=1, away_s=3, silent_s=3, writes=0, rows=4_000)
 
-VICTIMS: Final = (RECORDS, GATEWAY, WORKFLOW, AUTH)
 SERVICE_KILLED: Final = Limits(writes_s=20, events_s=30)
 """The start of the process is in it, on a machine that has other things to do."""
 POSTGRES_KILLED: Final = Limits(writes_s=10, events_s=20)
@@ -66,7 +69,7 @@ async def kill_services(scene: Scene, form: Form) -> None:
     """SIGKILL of each service in turn, at any moment, under writes."""
     chance = random.Random(scene.name)
     for number in range(form.kills):
-        victim = VICTIMS[number % len(VICTIMS)]
+        victim = form.victims[number % len(form.victims)]
         await asyncio.sleep(chance.uniform(0.1, 1.0))
         await scene.stack.kill(victim)
         restarting = asyncio.create_task(scene.stack.start(victim))

@@ -1,9 +1,9 @@
 """A network of the run's own, and silent cuts in it.
 
 Root runs the whole harness in a new network namespace: nothing outside can be reached or disturbed,
-and a cut that is left behind ends with it. In there each service reaches PostgreSQL and RabbitMQ at
-a loopback address of its own, so that the link of one service can be cut. Packets are dropped, not
-refused: nobody is told that the other side is gone.
+and a cut that is left behind ends with it, as does what was mounted. In there each service reaches
+PostgreSQL and RabbitMQ at a loopback address of its own, so that the link of one service can be
+cut. Packets are dropped, not refused: nobody is told that the other side is gone.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def why_not() -> str:
 
 
 def enter(module: str, arguments: Sequence[str]) -> None:
-    """Start this program again in a network of its own, unless it is there or cannot be."""
+    """Start this program again in a network of its own, with mounts of its own, if that can be."""
     if INSIDE in os.environ or why_not():
         return
     os.environ[INSIDE] = "1"
-    command = ["unshare", "--net", sys.executable, "-m", module, *arguments]
+    command = ["unshare", "--net", "--mount", sys.executable, "-m", module, *arguments]
     os.execvp(command[0], command)
 
 
