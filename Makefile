@@ -8,7 +8,7 @@ PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run status test check images images-check kubernetes-check kubernetes-run format load bench rolling faults failover restore-check openapi graph capacity schema events \
+.PHONY: help run status test check images images-check kubernetes-check kubernetes-run format load bench rolling faults failover restore-check soak openapi graph capacity schema events \
 	migrate clean lock environment environment-dev environment-kubernetes
 
 help: ## list the commands
@@ -76,6 +76,12 @@ failover: environment-dev ## lose the servers that lead while clients write (ARG
 restore-check: environment-dev ## set three databases back to one moment under the running system
 	@$(VENV) -m deploy.local.binaries
 	@$(VENV) -m tests.restores
+
+MINUTES ?= 30
+soak: environment-dev ## use every surface for a while; nothing may grow (MINUTES=30)
+	@$(VENV) -m deploy.local.binaries
+	@$(VENV) -m deploy.local.binaries faketime
+	@$(VENV) -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 openapi: environment-dev ## write gateway/openapi.json and the page of errors
 	@$(VENV) -m deploy.openapi

@@ -171,7 +171,7 @@ class Fleet:
     def _spawn(self, service: str) -> Process:
         name = f"{service}-{next(self._numbers)}"
         replica = Process(name, self.folder, module=service, root=self.code)
-        replica.configure(self._environment(service))
+        replica.configure(self.environment(service))
         replica.start()
         self._all.append(replica)
         self._balancers[service].add(replica)
@@ -189,7 +189,7 @@ class Fleet:
         self.stops.append(Stop(replica.name, loop.time() - began, exit_code))
         self._balancers[service].forget(replica)
 
-    def _environment(self, service: str) -> dict[str, str]:
+    def environment(self, service: str) -> dict[str, str]:
         env = {
             "SIGMA_HOST": HOST,
             "SIGMA_AMQP_URL": self.amqp_url,

@@ -146,17 +146,19 @@ class Load:
             self.update_workflow,
         )
         caller = self._caller(self._key if by_key else self.token, keep_alive=keep_alive)
+        await self.noted(getattr(kind, "__name__", "-"), kind(caller), keep_alive=keep_alive)
+
+    async def noted(self, kind: str, work: Awaitable[object], *, keep_alive: bool = False) -> None:
+        """Await it; how long it took and what went wrong is one more sample."""
         loop = asyncio.get_running_loop()
         phase, began, problem = self.phase, loop.time(), ""
         try:
-            await kind(caller)
+            await work
         except AssertionError as error:
             problem = str(error)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             problem = repr(error)
-        seconds = loop.time() - began
-        name = getattr(kind, "__name__", "-")
-        self.samples.append(Sample(phase, name, keep_alive, seconds, problem))
+        self.samples.append(Sample(phase, kind, keep_alive, loop.time() - began, problem))
 
     def _note(self, kind: str, seconds: float, problem: str, *, keep_alive: bool) -> None:
         self.samples.append(Sample(self.phase, kind, keep_alive, seconds, problem))
