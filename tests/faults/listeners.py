@@ -48,7 +48,7 @@ class Ear:
         """Note an event of a record; others are not listened for."""
         data = event["data"]
         if event["type"].startswith("entity."):
-            tokens = tokens_of(data["changes"])
+            tokens = tokens_of(data.get("changes", ()))
             self.heard.append(Change(data["entityId"], data["version"], tokens, event["id"]))
             self.tokens.update(tokens)
             self.heard_s.append(asyncio.get_running_loop().time())

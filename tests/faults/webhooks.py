@@ -13,7 +13,7 @@ from tests.kit.receiver import Received, receiving
 from tests.kit.sigma import Caller
 from tests.kit.stack import WORKFLOW
 
-EVENTS: Final = ("entity.created", "entity.updated")
+EVENTS: Final = ("entity.created", "entity.updated", "entity.transition")
 FAILS_EVERY: Final = 100
 SENDER_KILLED: Final = Limits(writes_s=10, events_s=60)
 """What the receiver refuses is sent again after ten seconds, and its record waits as long."""
