@@ -77,7 +77,9 @@ def folded_in_sql(expression: str, version: int) -> str:
     A text of ASCII alone is only put into lower case, which takes a tenth of the time.
     """
     icu = 'COLLATE "und-x-icu"'
-    lower = f"translate(lower(upper(f.f {icu}) {icu}), '\u03c2', '\u03c3')"
+    lower = f"lower(upper(f.f {icu}) {icu})"
+    if version == FIRST_FOLDING:
+        lower = f"translate({lower}, '\u03c2', '\u03c3')"
     plain = f"regexp_replace(normalize({lower}, NFKD), '{_MARKS}', '', 'g')"
     if version != FIRST_FOLDING:
         letters, others = "".join(_LETTERS), "".join(_LETTERS.values())
