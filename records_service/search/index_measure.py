@@ -122,7 +122,7 @@ async def having(conn: Conn, workspace_id: str, groups: Sequence[Sequence[int]])
         conn,
         f"""
         SELECT (SELECT count(*)
-                  FROM (SELECT FROM search_records s WHERE s.workspace_id = $1 AND {met}
+                  FROM (SELECT 1 FROM search_records s WHERE s.workspace_id = $1 AND {met}
                          LIMIT {MANY_IN_SAMPLE}) AS few) AS found
           FROM unnest($2::text[]) WITH ORDINALITY AS g (terms, place)
          ORDER BY g.place
