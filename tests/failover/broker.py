@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 from typing import Final
 
+from deploy.local.failure import StartFailed
 from shared.messaging.topology import RECORDS_QUEUE
 from tests.faults.experiments import Form
 from tests.faults.isolation import cut_off_address
@@ -47,7 +48,11 @@ async def cut_minority(scene: Scene, form: Form) -> None:
         async with cut_off_address(node.address):
             await scene.recovered("node cut off", AGAIN)
             await asyncio.sleep(AWAY_S)
-        await asyncio.to_thread(node.wait_until_it_works)
+        try:
+            await asyncio.to_thread(node.wait_until_it_works)
+        except StartFailed as error:
+            scene.found.unfinished.append(f"the node that was cut off did not come back: {error}")
+            return
         await scene.recovered("node cut off, and back", AGAIN)
         scene.interrupted("node cut off", began_s, SILENT_GAPS)
 
