@@ -35,7 +35,7 @@ LINE_BYTES_MAX: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The rows of one table."""
+    """The rows of one table; the first of its columns is `workspace_id`."""
 
     columns: tuple[str, ...]
     rows: int
@@ -147,6 +147,10 @@ class Archive:
                             raise self._damaged(service, table, "a row is too long")
                         continue
                     whole = rest + head + newline
+                    # COPY writes it as \\r. It would take one for the end of a row: one that does
+                    # not show whose it is.
+                    if b"\r" in whole:
+                        raise self._damaged(service, table, "a row has a carriage return")
                     rest = tail
                     lines = whole.count(b"\n")
                     if not whole.startswith(begin) or whole.count(b"\n" + begin) != lines - 1:
@@ -193,6 +197,8 @@ def _parsed(sent: Any) -> Manifest:
     for name, member in sent["members"].items():
         if name not in places:
             raise ValueError(f"no table of this version is '{name:.80}'")
+        if member["columns"][:1] != ["workspace_id"]:
+            raise ValueError(f"the first column of '{name}' is not workspace_id")
         members[places[name]] = Member(
             tuple(map(str, member["columns"])), int(member["rows"]), str(member["sha256"])
         )

@@ -8,13 +8,14 @@ in one of them and not in another, as with a backup.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from deploy.workspaces.archive import MANIFEST, Manifest, Member, Writing
 from deploy.workspaces.databases import (
@@ -50,7 +51,7 @@ async def export(
             raise Failed(f"there is no workspace '{workspace_id}'")
         async with _snapshots(databases, workspace_id, jobs_wait_s):
             try:
-                with unfinished.open("wb") as file:
+                with _made(unfinished) as file:
                     manifest = await _write(file, databases, workspace_id, say)
                     file.flush()
                 unfinished.rename(path)
@@ -59,6 +60,12 @@ async def export(
             finally:
                 unfinished.unlink(missing_ok=True)
     return manifest
+
+
+def _made(path: Path) -> BinaryIO:
+    """A new file that nobody else may read: it has addresses of users, and all of the records."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _unfinished(path: Path) -> Path:
@@ -95,15 +102,10 @@ async def _snapshots(
 
 
 async def _write(
-    file: object, databases: Databases, workspace_id: str, say: Callable[[str], None]
+    file: BinaryIO, databases: Databases, workspace_id: str, say: Callable[[str], None]
 ) -> Manifest:
     members: dict[tuple[str, str], Member] = {}
-    with zipfile.ZipFile(
-        file,  # type: ignore[call-overload]
-        "w",
-        zipfile.ZIP_DEFLATED,
-        compresslevel=_COMPRESSION,
-    ) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION) as archive:
         for database in databases.values():
             for table in database.tables:
                 if table.exported_where is not None:

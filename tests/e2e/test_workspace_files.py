@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -105,6 +107,7 @@ async def test_a_workspace_goes_out_and_comes_in_as_it_was(
     file, again = tmp_path / "one.zip", tmp_path / "two.zip"
     done = command(stack.databases, "file", workspace, file)
     assert (done.returncode, done.stderr) == (0, "")
+    assert file.stat().st_mode & 0o777 == 0o600
     content = members(file)
     everything = b"\n".join(content.values())
     assert b"neighbours-own-attribute" not in everything
@@ -189,6 +192,44 @@ async def test_a_file_that_is_not_whole_is_refused(
             await importing.import_file(elsewhere, path, quiet)
     async with opened(elsewhere) as databases:
         assert await occupied(databases, workspace.id) == []
+
+
+async def test_a_file_brings_nothing_into_another_workspace(
+    stack: Stack, elsewhere: dict[str, str], tmp_path: Path
+):
+    """Made by somebody who knows how a file is read: its checksums are right."""
+    workspace = await stack.workspace()
+    await rests(workspace)
+    file = tmp_path / "one.zip"
+    await exporting.export(stack.databases, workspace.id, file, quiet)
+    content = members(file)
+    manifest = json.loads(content["manifest.json"])
+    former = f"{AUTH}/former_users.tsv"
+    columns = manifest["members"][former]["columns"]
+    mine, others, when = workspace.id.encode(), b"ws-of-others", b"2026-01-01 00:00:00+00"
+
+    def made(name: str, columns: list[str], data: bytes) -> Path:
+        digest = hashlib.sha256(data).hexdigest()
+        member = {"columns": columns, "rows": data.count(b"\n"), "sha256": digest}
+        told = manifest | {"members": manifest["members"] | {former: member}}
+        return written(
+            tmp_path / name, content | {"manifest.json": json.dumps(told).encode(), former: data}
+        )
+
+    # The id of a user stands where the workspace of a row is expected.
+    turned = b"\t".join((mine, others, when)) + b"\n"
+    # PostgreSQL takes the end of the first row for that of all, and reads no further than `\\.`.
+    rows = [b"\t".join((of, b"user-x", when)) for of in (mine, others)]
+    returns = b"\r".join((*rows, rb"\.", b"\n")) + mine + b"\t\n"
+    for path, why in {
+        made("turned.zip", [*columns[1::-1], *columns[2:]], turned): "first column of",
+        made("returns.zip", columns, returns): "a row has a carriage return",
+    }.items():
+        with pytest.raises(Failed, match=why):
+            await importing.import_file(elsewhere, path, quiet)
+    conn = await asyncpg.connect(elsewhere[AUTH])
+    assert await conn.fetchval("SELECT count(*) FROM former_users") == 0
+    await conn.close()
 
 
 async def test_an_interrupted_import_goes_on_or_is_undone(
