@@ -49,6 +49,8 @@ PAGE: Final = 200
 PER_SECOND: Final = 200
 PER_SECOND_MAX: Final = 5_000
 ANSWER_TIMEOUT_S: Final = 10.0
+HEARERS: Final = (topology.AUTH_QUEUE, topology.WORKFLOW_QUEUE)
+"""The queues of services that hear events of the feed."""
 
 Say = Callable[[str], None]
 
@@ -264,7 +266,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--type", help="only of this type, or of those that it fits: 'entity.*'")
     parser.add_argument("--since", type=moment, help="placed in the feed after this time")
     parser.add_argument("--until", type=moment, help="placed in the feed up to this time")
-    parser.add_argument("--queue", help="only for this queue, instead of for all that are bound")
+    parser.add_argument(
+        "--queue", type=_queue, help="only for this queue, instead of for all that are bound"
+    )
     parser.add_argument("--from", dest="place", type=_place, help="where a run before has ended")
     parser.add_argument(
         "--per-second", type=_rate, default=PER_SECOND, help=f"events a second ({PER_SECOND})"
@@ -285,6 +289,17 @@ def _place(text: str) -> tuple[str, int]:
             f"expected what was printed, such as ws-demo@17, not '{text}'"
         )
     return workspace, int(position)
+
+
+def _queue(text: str) -> str:
+    # Others of the services cannot handle such events: they would become dead letters.
+    ours = {name for queue in topology.QUEUES for name in (queue.name, queue.dead)}
+    if text in ours.difference(HEARERS):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' does not take events of the feed: expected {', '.join(HEARERS)}"
+            " or a queue of your own"
+        )
+    return text
 
 
 def _rate(text: str) -> int:
