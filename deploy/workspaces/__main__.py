@@ -31,21 +31,21 @@ from deploy.workspaces.databases import POSTGRES_ERRORS, Failed, Installation, o
 from deploy.workspaces.moving import PAUSE_S, REMEMBERED_S, Move
 from deploy.workspaces.tables import AUTH, RECORDS, WORKFLOW
 from shared.ids import is_id
-from shared.process.config import ConfigError, DatabaseUrl, Settings, load
+from shared.process.config import ConfigError, DatabaseUrl, load
 from shared.process.stopping import exit_on_signal
 
 PAUSE_S_MAX = 3600.0
 
 
-class Target(Settings):
-    """Where a move goes."""
+class Both(Installation):
+    """Where a move begins, and where it goes: all that is missing is said at once."""
 
     to_auth_database_url: DatabaseUrl
     to_records_database_url: DatabaseUrl
     to_workflow_database_url: DatabaseUrl
 
     @property
-    def urls(self) -> Mapping[str, str]:
+    def target_urls(self) -> Mapping[str, str]:
         """Service -> address."""
         return {
             AUTH: self.to_auth_database_url.get_secret_value(),
@@ -74,8 +74,9 @@ async def _import(asked: argparse.Namespace) -> str:
 
 
 async def _move(asked: argparse.Namespace) -> str:
-    source_urls, target_urls = load(Installation).urls, load(Target).urls
-    async with opened(source_urls) as source, opened(target_urls) as target:
+    both = load(Both)
+    source_urls, target_urls = both.urls, both.target_urls
+    async with opened(source_urls, "source: ") as source, opened(target_urls, "target: ") as target:
         move = Move(
             asked.workspace, source, target, _say, pause_s=asked.pause, remembered_s=asked.wait
         )

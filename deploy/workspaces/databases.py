@@ -30,6 +30,9 @@ SESSION: Final = {
     "statement_timeout": "0",
     "lock_timeout": "5s",
 }
+_HINT: Final = ": check SIGMA_DATABASE_URL"
+"""For a service, which has one address: this tool has three, or six."""
+_SHOWN_MAX: Final = 3
 _QUEUE_PARTS: Final = 16
 _AHEAD: Final = 10_000
 """Others draw numbers meanwhile: fewer, between a comparison and the change, than this."""
@@ -74,28 +77,33 @@ class Database:
 Databases = Mapping[str, Database]
 
 
-async def open_one(service: str, url: str) -> Database:
-    """Raises `Failed` for a database that does not answer, is another's, or lacks migrations."""
+async def open_one(service: str, url: str, side: str = "") -> Database:
+    """Raises `Failed` for a database that does not answer, is another's, or lacks migrations.
+
+    Its message begins with `side`.
+    """
     try:
         conn = await connect(url, SESSION)
     except ServiceUnavailable as error:
-        raise Failed(f"the database of {service} does not answer: {error.__cause__}") from error
+        raise Failed(
+            f"{side}the database of {service} does not answer: {error.__cause__}"
+        ) from error
     applied = await applied_in(conn.fetchval, service)
     wrong = complaint(service, known_revisions(service), applied)
     if wrong is not None:
         await conn.close()
-        raise Failed(f"{service}: {wrong}")
+        raise Failed(f"{side}{service}: {wrong.removesuffix(_HINT)}")
     assert applied.revision is not None
     return Database(service, url, conn, applied.revision)
 
 
 @asynccontextmanager
-async def opened(urls: Mapping[str, str]) -> AsyncIterator[Databases]:
+async def opened(urls: Mapping[str, str], side: str = "") -> AsyncIterator[Databases]:
     """The databases of one installation; raises `Failed`."""
     async with AsyncExitStack() as stack:
         found = {}
         for service, url in urls.items():
-            found[service] = one = await open_one(service, url)
+            found[service] = one = await open_one(service, url, side)
             stack.push_async_callback(one.conn.close, timeout=5)
         yield found
 
@@ -137,6 +145,12 @@ async def occupied(databases: Databases, workspace_id: str) -> list[str]:
             workspace_id,
         )
     ]
+
+
+def shown(tables: Sequence[str]) -> str:
+    """The first of these tables, and how many more there are."""
+    more = len(tables) - _SHOWN_MAX
+    return ", ".join(tables[:_SHOWN_MAX]) + (f" and {more} more tables" if more > 0 else "")
 
 
 def in_deletion_order(tables: Iterable[Table]) -> list[Table]:

@@ -26,6 +26,7 @@ from deploy.workspaces.databases import (
     delete_rows,
     occupied,
     opened,
+    shown,
     uncommitted,
 )
 from deploy.workspaces.tables import AUTH, OPENED_LAST, Table
@@ -61,13 +62,13 @@ async def undo(urls: Mapping[str, str], workspace_id: str, say: Callable[[str], 
     """Remove what an interrupted import has left. Raises `Failed` if there is no such thing."""
     async with opened(urls) as databases:
         await _prepare(databases)
+        begun = [each for each in databases.values() if await _digest(each, workspace_id)]
+        if not begun:
+            raise Failed(f"no import of '{workspace_id}' was interrupted")
         if await databases[AUTH].conn.fetchval(
             "SELECT EXISTS (SELECT FROM workspaces WHERE workspace_id = $1)", workspace_id
         ):
             raise Failed(f"'{workspace_id}' is imported whole: run the import again to end it")
-        begun = [each for each in databases.values() if await _digest(each, workspace_id)]
-        if not begun:
-            raise Failed(f"no import of '{workspace_id}' was interrupted")
         for database in begun:
             async with database.conn.transaction():
                 await database.conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -121,7 +122,7 @@ async def _present(databases: Databases, archive: Archive) -> set[str]:
     absent = {service: one for service, one in databases.items() if service not in present}
     taken = await occupied(absent, workspace_id)
     if taken:
-        raise Failed(f"the workspace '{workspace_id}' is there already: {', '.join(taken)}")
+        raise Failed(f"the workspace '{workspace_id}' is there already: {shown(taken)}")
     return present
 
 

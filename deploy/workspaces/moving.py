@@ -31,6 +31,7 @@ from deploy.workspaces.databases import (
     delete_rows,
     in_deletion_order,
     occupied,
+    shown,
 )
 from deploy.workspaces.fence import CLOSED, DRAINING, MOVED, OPEN
 from deploy.workspaces.tables import AUTH, OPENED_LAST, RECORDS, WORKFLOW
@@ -98,7 +99,9 @@ class Move:
         return pause
 
     async def abort(self) -> None:
-        """Take back what was begun. Raises `Failed` once it is decided."""
+        """Take back what was begun. Raises `Failed` where nothing was, and once it is decided."""
+        if not await self._has_begun():
+            raise Failed(f"no move of '{self._workspace_id}' has begun")
         if await self.is_decided():
             raise Failed(
                 f"'{self._workspace_id}' has moved: run the move again, without --abort, to end it"
@@ -111,6 +114,12 @@ class Move:
                 self._say(f"target: {service}: {rows} rows removed")
         for database in self._source.values():
             await fence.take_down(database, self._workspace_id)
+
+    async def _has_begun(self) -> bool:
+        """Whether anything of a move is in one of the databases."""
+        phases = [await fence.phase_of(one, self._workspace_id) for one in self._source.values()]
+        states = [await arriving.state_of(one, self._workspace_id) for one in self._target.values()]
+        return any(phases) or arriving.COMING in states
 
     async def finish(self) -> None:
         """Remove the source's rows of a workspace that has moved. Raises `Failed`.
@@ -164,7 +173,7 @@ class Move:
         if not any(begun):
             taken = await occupied(self._target, self._workspace_id)
             if taken:
-                faults.append(f"the target has this workspace already: {', '.join(taken)}")
+                faults.append(f"the target has this workspace already: {shown(taken)}")
         faults += await self._addresses_taken()
         if faults:
             raise Failed("the workspace cannot be moved:\n  " + "\n  ".join(faults))
@@ -307,6 +316,9 @@ class Move:
 
     async def _reopen(self) -> None:
         for database in self._source.values():
+            if await fence.phase_of(database, self._workspace_id) is None:
+                # Interrupted before there was a fence.
+                continue
             await fence.enter(
                 database,
                 self._workspace_id,

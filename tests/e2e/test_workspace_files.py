@@ -277,6 +277,8 @@ async def test_an_interrupted_import_goes_on_or_is_undone(
     await importing.import_file(elsewhere, file, quiet)
     with pytest.raises(Failed, match="is there already"):
         await importing.import_file(elsewhere, file, quiet)
+    with pytest.raises(Failed, match="no import of"):
+        await importing.undo(elsewhere, workspace.id, quiet)
     again = tmp_path / "again.zip"
     await exporting.export(elsewhere, workspace.id, again, quiet)
     assert [name for name in members(file) if members(file)[name] != members(again)[name]] in (

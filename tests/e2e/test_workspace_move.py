@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from deploy.local.servers import PrivatePostgres
-from deploy.workspaces import fence
+from deploy.workspaces import arriving, fence
 from deploy.workspaces.databases import Failed, occupied, opened
 from deploy.workspaces.moving import Move
 from deploy.workspaces.tables import AUTH, RECORDS, WORKFLOW
@@ -314,6 +314,16 @@ async def test_a_killed_tool_leaves_the_source_open_and_is_taken_back(
     assert said.count("replication slot sigma_move_") == 2
     await nothing_is_left(target, stack, workspace)
     assert await takes_writes()
+    code, said, complaint = await command(stack, target, workspace, "move", "--abort")
+    assert (code, complaint) == (1, f"no move of '{workspace.id}' has begun\n")
+    async with opened(stack.databases) as source, opened(target.databases) as to:
+        # The first move of a source, killed before there was a fence.
+        for database in source.values():
+            await database.conn.execute("DROP SCHEMA sigma_moves CASCADE")
+        await arriving.expect(to[AUTH], workspace.id)
+    code, said, complaint = await command(stack, target, workspace, "move", "--abort")
+    assert (code, complaint) == (0, ""), said
+    await nothing_is_left(target, stack, workspace)
     code, said, complaint = await command(stack, target, workspace, "finish")
     assert (code, complaint) == (1, f"'{workspace.id}' has not moved to this target\n")
 
