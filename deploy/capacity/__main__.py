@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from deploy.capacity.model import Size, plan
 from deploy.capacity.page import PAGE, filled
@@ -15,18 +16,20 @@ from deploy.capacity.tables import of_sizes, tables
 from deploy.capacity.unit_costs import load
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write the page, or print the table of the size that is asked for."""
     parser = argparse.ArgumentParser(prog="python -m deploy.capacity")
-    parser.add_argument("--workspaces", type=_count, default=1)
+    parser.add_argument("--workspaces", type=_count, help="1 by default")
     parser.add_argument("--records", type=_count, help="records in all workspaces together")
     parser.add_argument("--writes", type=_count, help="writes a second in the busiest minutes")
-    called = parser.parse_args()
+    called = parser.parse_args(arguments)
     costs = load()
     if (called.records is None) != (called.writes is None):
         parser.error("--records and --writes belong together")
+    if called.workspaces is not None and called.records is None:
+        parser.error("--workspaces needs --records and --writes")
     if called.records is not None:
-        size = Size("needed", called.workspaces, called.records, float(called.writes))
+        size = Size("needed", called.workspaces or 1, called.records, float(called.writes))
         print(of_sizes([plan(costs, size)]))
         return
     PAGE.write_text(filled(PAGE.read_text(), tables(costs)))
@@ -38,10 +41,9 @@ def main() -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 10**12:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 to 10^12, got {number}")
-    return number
+    if not text.isdecimal() or not 1 <= int(text[:14]) <= 10**12:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 10^12, got '{text}'")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -118,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _source(folder: Path, name: str | None) -> Source:
+    if not folder.is_dir():
+        raise NotPrepared(f"{folder} is not a folder: expected that of a catalogue")
     found = next((one for one in SOURCES if one.name == name), None) or source_of(folder)
     if found is None:
         kinds = ", ".join(f"{one.name} ({one.title.rstrip(',')})" for one in SOURCES)

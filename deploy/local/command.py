@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,10 @@ from deploy.local.instances import parse
 from deploy.local.progress import say
 from deploy.local.settings import PORT, Ports, port_max
 from deploy.local.system import System, choose_ports, taken_port
+from shared.errors import truncated
 from shared.identity import GATEWAY
+
+_NUMBER = re.compile(r"[0-9]{1,5}")
 
 
 class Interrupted(BaseException):
@@ -36,8 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.local")
     parser.add_argument(
         "--port",
-        type=int,
-        default=PORT,
+        default=str(PORT),
         help="port of the gateway; the other services use the next ones",
     )
     parser.add_argument(
@@ -54,10 +57,13 @@ def main() -> int:
     except ValueError as error:
         say(f"make run: PROCESSES: {error}", file=sys.stderr)
         return 2
-    if not 1 <= called.port <= (most := port_max(processes)):
-        say(f"make run: PORT must be a number from 1 to {most}, got {called.port}", file=sys.stderr)
+    most = port_max(processes)
+    port = int(called.port) if _NUMBER.fullmatch(called.port) else 0
+    if not 1 <= port <= most:
+        got = truncated(called.port)
+        say(f"make run: PORT must be a number from 1 to {most}, got {got}", file=sys.stderr)
         return 2
-    return _run(called.folder.absolute(), Ports(called.port), processes)
+    return _run(called.folder.absolute(), Ports(port), processes)
 
 
 def _run(folder: Path, ports: Ports, processes: Mapping[str, int]) -> int:

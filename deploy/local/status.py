@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -195,7 +197,17 @@ async def _queue(channel: Any, queue: topology.Queue) -> QueueStatus:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and error.errno:
+        return os.strerror(error.errno).lower()
     return str(error)[:_SHOWN_MAX] or type(error).__name__
+
+
+def json_of(report: Report) -> str:
+    """The report for programs; `state` is `ready`, or what is in the way."""
+    document = asdict(report) | {"ready": report.ready}
+    for part in document["parts"]:
+        part["state"] = part["state"] or "ready"
+    return json.dumps(document, indent=1)
 
 
 def main() -> int:
@@ -204,12 +216,14 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the folder of make run")
     called = parser.parse_args()
+    # What does not answer is in the report, and not told by the libraries as well.
+    logging.getLogger().addHandler(logging.NullHandler())
     holder = holder_of(called.folder)
     if holder is None:
         print("make run is not running: start it in another terminal.", file=sys.stderr)
         return 1
     found = asyncio.run(report(called.folder, holder))
-    print(json.dumps(asdict(found), indent=1) if called.json else text_of(found))
+    print(json_of(found) if called.json else text_of(found))
     return 0 if found.ready else 1
 
 

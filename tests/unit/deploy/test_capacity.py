@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from deploy.capacity import pods as of_pods
+from deploy.capacity.__main__ import main
 from deploy.capacity.model import SIZES, TARGET, Size, cores, limits, plan
 from deploy.capacity.page import PAGE, filled
 from deploy.capacity.pods import pods
@@ -131,3 +132,24 @@ def test_a_simulation_beyond_what_a_process_can_do_is_seen(costs: UnitCosts):
 def test_a_place_without_a_table_is_told(tmp_path: Path):
     with pytest.raises(ValueError, match="places and tables differ: limits"):
         filled("<!-- generated: limits -->\n<!-- end -->\n", {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        # It would write the page instead.
+        (["--workspaces", "300"], "--workspaces needs --records and --writes"),
+        (["--writes", "120"], "--records and --writes belong together"),
+        (
+            ["--records", "4m", "--writes", "120"],
+            "argument --records: expected a whole number from 1 to 10^12, got '4m'",
+        ),
+    ],
+)
+def test_a_size_that_is_not_whole_is_refused(
+    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {why}\n")

@@ -102,8 +102,8 @@ def test_numbers_of_processes_that_cannot_be_are_told_all_at_once():
     )
 
 
-@pytest.mark.parametrize("port", ["0", "70000", "65000"])
-def test_a_port_out_of_range_is_one_line(port: str):
+@pytest.mark.parametrize("port", ["0", "70000", "65000", "abc", "8080.5"])
+def test_a_port_that_cannot_be_is_one_line(port: str):
     done = subprocess.run(
         [sys.executable, "-m", "deploy.local", "--port", port],
         cwd=ROOT,

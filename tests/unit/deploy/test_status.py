@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -87,6 +88,13 @@ def test_a_report_names_what_is_not_ready_and_why():
     assert not report.ready
 
 
+def test_programs_are_told_of_what_is_ready_in_a_word():
+    part = PartStatus(RECORDS, "", 81_000_000, 0.25, FIGURES)
+    told = json.loads(status.json_of(Report("process 1", "/data", [part], None, [])))
+    assert told["ready"] is True
+    assert told["parts"][0]["state"] == "ready"
+
+
 async def test_parts_that_have_ended_or_do_not_answer_say_so(tmp_path: Path):
     gone = await asyncio.create_subprocess_exec("true")
     await gone.wait()
@@ -106,6 +114,7 @@ async def test_parts_that_have_ended_or_do_not_answer_say_so(tmp_path: Path):
     assert states["gateway"] == ("has ended; make run starts it again (its log: /logs/gateway.log)")
     for name in ("auth_service", "PostgreSQL", "RabbitMQ"):
         assert states[name].startswith("does not answer"), states
+    assert states["auth_service"] == "does not answer on port 1 (connection refused)"
     assert not found.ready
     assert next(each for each in found.parts if each.part.pid == os.getpid()).memory_bytes > 1e6
 
