@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -36,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 LOOK_AGAIN_S: Final = 1.0
 LOOK_NOW_AND_THEN_S: Final = 10.0
+FIRST_LOOK_S: Final = 2.0
+"""How long a start waits at most for a database that is slow, or not there."""
 
 
 _TABLE_OF: Final[Mapping[str, str]] = {
@@ -157,9 +160,15 @@ class SchemaWatch:
         self._logged: str | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Make background work wait until the first check has succeeded."""
+    async def start(self) -> None:
+        """Check once, and go on; background work waits until a check has succeeded.
+
+        The first requests come after it: their tags have to name the incarnation.
+        """
         self._database.migrated.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await self._check()
         self._task = asyncio.create_task(self._check_repeatedly(), name="schema version")
 
     async def stop(self) -> None:
@@ -222,14 +231,17 @@ class SchemaWatch:
         elif before is not None:
             log.info("database_usable", revision=applied.revision)
 
+    async def _check(self) -> None:
+        try:
+            await self.ready(looks_again=True)
+        except ServiceUnavailable:
+            pass
+        except Exception:
+            log.exception("schema_version_not_read")
+
     async def _check_repeatedly(self) -> None:
         while True:
-            try:
-                await self.ready(looks_again=True)
-            except ServiceUnavailable:
-                pass
-            except Exception:
-                log.exception("schema_version_not_read")
+            await self._check()
             usable = self._database.migrated.is_set()
             await asyncio.sleep(LOOK_NOW_AND_THEN_S if usable else LOOK_AGAIN_S)
 
@@ -244,7 +256,7 @@ def schema_version(service: str) -> Callable[[web.Application], AsyncIterator[No
             await watch.ready()
 
         app[READINESS].append(ready)
-        watch.start()
+        await watch.start()
         yield
         await watch.stop()
 

@@ -13,6 +13,7 @@ from records_service.app import create_app
 from records_service.config import Config
 from shared.database import incarnations, restored
 from shared.database.incarnations import Incarnation
+from shared.http.versions import entity_tag
 from tests.kit.identities import Keyring
 from tests.kit.servers import Servers
 from tests.kit.service import RunningService, Services
@@ -81,6 +82,19 @@ async def test_a_restored_database_takes_no_traffic_until_it_is_told(
     # Nothing has become of the first.
     service = await services.start(create_app, Config, database_url=before)
     assert await readiness(services, service) == (200, "")
+
+
+async def test_the_first_answer_names_the_incarnation(services: Services):
+    url = await services.database(SERVICE)
+    conn = await asyncpg.connect(url)
+    try:
+        await incarnations.look(conn)
+        begun = await incarnations.begin(conn)
+    finally:
+        await conn.close()
+    await services.start(create_app, Config, database_url=url)
+    # Nothing has been awaited since it serves.
+    assert entity_tag(7) == f'"7-{begun.number:x}"'
 
 
 async def test_a_database_that_was_moved_goes_on_as_it_was(
