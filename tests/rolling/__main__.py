@@ -28,7 +28,7 @@ from tests.kit.servers import ROOT, Servers
 from tests.rolling.balancer import Timing
 from tests.rolling.consumer import Listeners
 from tests.rolling.fleet import ORDER, Fleet, old_tree
-from tests.rolling.load import EMAIL, PASSWORD, WORKSPACE, Load
+from tests.rolling.load import Load
 from tests.rolling.report import Report
 from tests.rolling.rotation import rotate
 from tests.rolling.upgrade import upgrade
@@ -76,7 +76,7 @@ async def _run(asked: argparse.Namespace, servers: Servers, folder: Path) -> Rep
         )
         opened.push_async_callback(fleet.close)
         await fleet.start()
-        await _administer(fleet)
+        await fleet.make_workspace()
         opened.push_async_callback(listeners.close)
         await listeners.start()
         load = Load(fleet.url, asked.rate, asked.seed)
@@ -99,19 +99,6 @@ async def _run(asked: argparse.Namespace, servers: Servers, folder: Path) -> Rep
             latest_s=fleet.latest_s,
             complaints=complaints,
         )
-
-
-async def _administer(fleet: Fleet) -> None:
-    """A workspace, and an administrator in it."""
-    await fleet.administer(
-        *("create-workspace", "--id", WORKSPACE, "--name", "Rolling"),
-        *("--record-limit", "1000000"),
-    )
-    await fleet.administer(
-        *("create-user", "--workspace", WORKSPACE, "--id", "user-ann", "--name", "Ann"),
-        *("--email", EMAIL, "--role", "role-admin", "--password-stdin"),
-        stdin=PASSWORD,
-    )
 
 
 async def _phases(asked: argparse.Namespace, fleet: Fleet, load: Load) -> list[str]:

@@ -19,6 +19,7 @@ from tests.kit.processes import Process
 from tests.kit.servers import ROOT, Servers
 from tests.rolling.balancer import Balancer, Timing
 from tests.rolling.keys import Keys
+from tests.rolling.load import EMAIL, PASSWORD, WORKSPACE
 
 ORDER = (RECORDS, AUTH, WORKFLOW, GATEWAY)
 """The order of an upgrade, as in docs/operations.md."""
@@ -121,6 +122,18 @@ class Fleet:
         """`python -m auth_service admin ...` of the present tree."""
         env = {"SIGMA_DATABASE_URL": self.databases[AUTH]}
         await self._run(AUTH, "admin", *arguments, env=env, stdin=stdin)
+
+    async def make_workspace(self) -> None:
+        """That of the load, with its administrator."""
+        await self.administer(
+            *("create-workspace", "--id", WORKSPACE, "--name", "Load"),
+            *("--record-limit", "1000000"),
+        )
+        await self.administer(
+            *("create-user", "--workspace", WORKSPACE, "--id", "user-ann", "--name", "Ann"),
+            *("--email", EMAIL, "--role", "role-admin", "--password-stdin"),
+            stdin=PASSWORD,
+        )
 
     async def roll(self, service: str) -> None:
         """Replace the replicas one after the other, as `maxSurge: 1, maxUnavailable: 0` does.

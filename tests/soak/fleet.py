@@ -10,10 +10,8 @@ from tests.kit.processes import Process
 from tests.kit.servers import ROOT, Servers
 from tests.rolling.balancer import Timing
 from tests.rolling.fleet import Fleet
-from tests.rolling.load import EMAIL, PASSWORD, WORKSPACE
 
 LIBRARIES = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib/faketime/libfaketime.so.1")
-RECORD_LIMIT = 1_000_000
 
 
 class ApartFleet(Fleet):
@@ -28,18 +26,6 @@ class ApartFleet(Fleet):
     def processes(self) -> tuple[Process, ...]:
         """All that run."""
         return tuple(self._all)
-
-    async def make_workspace(self) -> None:
-        """That of the load, with its administrator."""
-        await self.administer(
-            *("create-workspace", "--id", WORKSPACE, "--name", "Soak"),
-            *("--record-limit", str(RECORD_LIMIT)),
-        )
-        await self.administer(
-            *("create-user", "--workspace", WORKSPACE, "--id", "user-ann", "--name", "Ann"),
-            *("--email", EMAIL, "--role", "role-admin", "--password-stdin"),
-            stdin=PASSWORD,
-        )
 
     def environment(self, service: str) -> dict[str, str]:
         self._configured[service] += 1
