@@ -37,7 +37,7 @@ from records_service.feed import positions, store
 from records_service.feed.judging import document
 from shared.database import Database, Record
 from shared.database.schema_version import applied_in, complaint, known_revisions, unreachable
-from shared.errors import ServiceUnavailable
+from shared.errors import ServiceUnavailable, truncated
 from shared.ids import is_id
 from shared.messaging import topology
 from shared.messaging.batches import CONTENT_TYPE
@@ -129,7 +129,7 @@ class Teller:
                     message, self._queue, timeout=ANSWER_TIMEOUT_S
                 )
         except PublishError as error:
-            raise NotTold(f"RabbitMQ has no queue '{self._queue}'") from error
+            raise NotTold(f"RabbitMQ has no queue '{truncated(str(self._queue))}'") from error
 
 
 async def tell_again(
@@ -219,7 +219,7 @@ async def _work(settings: Settings, asked: argparse.Namespace, told: Told, say: 
                 "SELECT true FROM models WHERE workspace_id = $1", asked.workspace
             )
             if not known:
-                raise NotTold(f"workspace '{asked.workspace}' has no events")
+                raise NotTold(f"workspace '{truncated(asked.workspace)}' has no events")
         connection = await connected(settings.amqp_url.get_secret_value())
         async with connection, connection.channel(on_return_raises=True) as channel:
             teller = Teller(channel, asked.queue, asked.per_second)
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = Told(*asked.place) if asked.place else Told()
     try:
         if asked.place and asked.workspace not in (None, told.workspace):
-            raise NotTold(f"--from is of workspace '{told.workspace}'")
+            raise NotTold(f"--from is of workspace '{truncated(told.workspace)}'")
         asyncio.run(_work(config.load(Settings), asked, told, _print))
     except config.ConfigError as error:
         _print(str(error), sys.stderr)
@@ -278,7 +278,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _id(text: str) -> str:
     if not is_id(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not an id such as ws-demo")
+        raise argparse.ArgumentTypeError(f"'{truncated(text)}' is not an id such as ws-demo")
     return text
 
 
@@ -286,7 +286,7 @@ def _place(text: str) -> tuple[str, int]:
     workspace, _, position = text.rpartition("@")
     if not is_id(workspace) or not position.isdecimal() or len(position) > 18:  # noqa: PLR2004
         raise argparse.ArgumentTypeError(
-            f"expected what was printed, such as ws-demo@17, not '{text}'"
+            f"expected what was printed, such as ws-demo@17, not '{truncated(text)}'"
         )
     return workspace, int(position)
 
@@ -296,7 +296,7 @@ def _queue(text: str) -> str:
     ours = {name for queue in topology.QUEUES for name in (queue.name, queue.dead)}
     if text in ours.difference(HEARERS):
         raise argparse.ArgumentTypeError(
-            f"'{text}' does not take events of the feed: expected {', '.join(HEARERS)}"
+            f"'{truncated(text)}' does not take events of the feed: expected {', '.join(HEARERS)}"
             " or a queue of your own"
         )
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import asyncpg
@@ -57,6 +58,18 @@ class PooledConnection(_Connection):
         """Whether a transaction is open, or a cancelled statement has not ended yet."""
         # asyncpg has no public API for the second; its own pool checks it in the same way.
         return self.is_in_transaction() or self._protocol._is_cancelling()  # type: ignore[attr-defined]  # noqa: SLF001
+
+    async def roll_back(self, timeout_s: float) -> None:
+        """End what is open, as that of a request that was cancelled while it began a transaction.
+
+        asyncpg's own reset would do it, too, and report it as an error.
+        """
+        with suppress(asyncpg.InFailedSQLTransactionError):
+            # Any statement waits for the end of one that is being cancelled.
+            await self.execute("SELECT 1", timeout=timeout_s)
+        if self.is_in_transaction():
+            await self.execute("ROLLBACK", timeout=timeout_s)
+        self._top_xact = None
 
     async def end_in_order(self) -> None:
         """Close it, within a second."""

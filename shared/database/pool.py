@@ -282,6 +282,7 @@ class Database:
     async def _reset(self, conn: PooledConnection) -> None:
         """Roll back and forget what the session remembers; end the connection if that fails."""
         try:
+            await conn.roll_back(RESET_TIMEOUT_S)
             await conn.reset(timeout=RESET_TIMEOUT_S)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             conn.terminate()

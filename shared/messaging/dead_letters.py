@@ -29,6 +29,7 @@ import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import AMQPError
 
+from shared.errors import truncated
 from shared.events import Event
 from shared.messaging.topology import QUEUES, Queue, matches
 from shared.process import config
@@ -125,7 +126,7 @@ def moment(text: str) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected a time such as 2026-11-28T09:00:00Z, not '{text}'"
+            f"expected a time such as 2026-11-28T09:00:00Z, not '{truncated(text)}'"
         ) from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 

@@ -9,10 +9,11 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import structlog
 
 from auth_service import administration
 from auth_service.config import Config as AuthConfig
@@ -71,6 +72,13 @@ WRONG: dict[str, tuple[str, ...]] = {
     "SIGMA_DOCS_ENABLED": ("", "perhaps"),
 }
 """Wrong values of each variable; of all others, what is no number."""
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """The programs that run in here write their logs as JSON from then on."""
+    yield
+    structlog.reset_defaults()
 
 
 def names_of(service: str) -> set[str]:

@@ -75,7 +75,7 @@ async def test_a_connection_in_use_during_the_switchover_is_left_at_its_end(serv
     admin = service.as_(identities.admin())
     async with service.database.acquire() as reading:
         await make_read_only(reading)
-        await demote(service.database, 1)
+        await demote(service.database, 3)
         assert (await admin.post("/option-lists", option_list(1))).outcome == UNAVAILABLE
         assert await reading.fetchval("SELECT 1") == 1, "it reads on"
     assert (await admin.post("/option-lists", option_list(2))).status == 201
