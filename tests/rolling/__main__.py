@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shutil
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from tests.rolling.balancer import Timing
 from tests.rolling.consumer import Listeners
 from tests.rolling.fleet import ORDER, Fleet, old_tree
 from tests.rolling.load import Load
-from tests.rolling.report import Report
+from tests.rolling.report import Report, load_of_machine, say
 from tests.rolling.rotation import rotate
 from tests.rolling.upgrade import upgrade
 
@@ -71,9 +70,7 @@ async def _run(asked: argparse.Namespace, servers: Servers, folder: Path) -> Rep
         fleet.amqp_url, await servers.postgres.empty_database("example_consumer"), folder
     )
     async with AsyncExitStack() as opened:
-        _say(
-            f"seed {asked.seed}, drain {asked.drain:g} s, {asked.rate:g} requests/s, logs {folder}"
-        )
+        say(f"seed {asked.seed}, drain {asked.drain:g} s, {asked.rate:g} requests/s, logs {folder}")
         opened.push_async_callback(fleet.close)
         await fleet.start()
         await fleet.make_workspace()
@@ -86,8 +83,7 @@ async def _run(asked: argparse.Namespace, servers: Servers, folder: Path) -> Rep
         await asyncio.sleep(CALM_S)
         complaints = await _phases(asked, fleet, load)
         await load.stop()
-        busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-        _say(f"reading everything back; {busy:.1f} processes per core want to run")
+        say(f"reading everything back; {load_of_machine()}")
         return Report(
             samples=load.samples,
             writes=load.ledger.writes,
@@ -110,7 +106,7 @@ async def _phases(asked: argparse.Namespace, fleet: Fleet, load: Load) -> list[s
         await fleet.believed()
         await asyncio.sleep(CALM_S)
         failed = sum(bool(sample.problem) for sample in load.samples[before:])
-        _say(f"{name}: {time.monotonic() - began:.0f} s, failed {failed}")
+        say(f"{name}: {time.monotonic() - began:.0f} s, failed {failed}")
 
     if asked.revision is not None:
         return await upgrade(fleet, phase)
@@ -136,11 +132,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--late", type=float, default=5.0, help="how late a balancer may be")
     parser.add_argument("--seed", type=int, default=1)
     return parser
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

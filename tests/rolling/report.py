@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -99,3 +101,15 @@ def _failures(failed: Iterable[Sample]) -> list[str]:
 def _some(lines: Sequence[str]) -> list[str]:
     more = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     return [f"  {line}" for line in lines[:SHOWN]] + more
+
+
+def say(text: str) -> None:
+    """Print a line at once, for whoever watches."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def load_of_machine() -> str:
+    """How much else the machine has to do."""
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return f"{busy:.1f} processes per core want to run"

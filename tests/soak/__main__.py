@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shutil
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import uvloop
 from tests.kit.servers import Servers
 from tests.rolling.consumer import Listeners
 from tests.rolling.load import Load
-from tests.rolling.report import Report
+from tests.rolling.report import Report, load_of_machine, say
 from tests.soak.fleet import ApartFleet
 from tests.soak.gauges import Gauges
 from tests.soak.surfaces import Surfaces
@@ -51,15 +50,15 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report, found, unheard = runner.run(_run(asked, servers, folder))
         good = report.good and not unheard and all(growth.good for growth in found)
-        _say("\n".join(report.lines()[:-1]))
-        _say("\n".join([*(growth.line() for growth in found), *unheard]))
-        _say("green" if good else "RED")
+        say("\n".join(report.lines()[:-1]))
+        say("\n".join([*(growth.line() for growth in found), *unheard]))
+        say("green" if good else "RED")
     finally:
         servers.close()
         if good:
             shutil.rmtree(folder)
         else:
-            _say(f"The logs of all processes are in {folder}")
+            say(f"The logs of all processes are in {folder}")
     return 0 if good else 1
 
 
@@ -73,7 +72,7 @@ async def _run(
     )
     windows = round(asked.minutes / asked.window)
     async with AsyncExitStack() as opened:
-        _say(
+        say(
             f"{windows} windows of {asked.window:g} minutes, {asked.rate:g} requests/s besides all "
             f"other surfaces, clocks {asked.clocks:g} s apart, logs {folder}"
         )
@@ -92,7 +91,7 @@ async def _run(
         for number in range(1, windows + 1):
             load.phase = f"window {number}"
             await gauges.watch(load.phase, asked.window * 60)
-            _say(f"{load.phase}: {gauges.line(load.phase)}, {_load_of_machine()}")
+            say(f"{load.phase}: {gauges.line(load.phase)}, {load_of_machine()}")
         await surfaces.stop()
         await load.stop()
         report = Report(
@@ -109,11 +108,6 @@ async def _run(
         return report, found, await surfaces.unheard()
 
 
-def _load_of_machine() -> str:
-    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return f"{busy:.1f} processes per core want to run"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -123,11 +117,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clocks", type=float, default=5.0, help="seconds between two clocks")
     parser.add_argument("--seed", type=int, default=1)
     return parser
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
