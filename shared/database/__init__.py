@@ -1,6 +1,7 @@
 """PostgreSQL: the pool of a process, migrations, and limits on what a workspace may store.
 
-pool             the connections of a process, lent for a statement or a transaction
+pool             connections, lent for a statement or a transaction
+pool_of_process  the pool as a part of a service: `app[DATABASE]`
 addresses        several servers in one address, of which one takes writes
 connection       one connection: its settings, its time limits, JSON
 constraints      what a failed statement means to the caller
@@ -29,7 +30,8 @@ from shared.database.connection import (
     to_json,
 )
 from shared.database.constraints import is_unavailable, mapping_constraints, violated
-from shared.database.pool import DATABASE, Database, Lease, postgres
+from shared.database.pool import Database, Lease
+from shared.database.pool_of_process import DATABASE, postgres
 from shared.database.request_transactions import REQUEST_TRANSACTION, lent, unbound
 from shared.database.slots import ConnectionSlots
 

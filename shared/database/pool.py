@@ -30,26 +30,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 import asyncpg
 import structlog
-from aiohttp import web
 from asyncpg.transaction import Transaction
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from shared.database.connection import Conn, PooledConnection, Record, connect, milliseconds
 from shared.database.constraints import NOT_MIGRATED, failure_of
 from shared.database.request_transactions import REQUEST_TRANSACTION
 from shared.errors import ServiceUnavailable
-from shared.process.config import DatabaseConfig
 from shared.process.waiting import WAIT_S, Line
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 CONNECTIONS_MAX = 16
 STATEMENT_TIMEOUT_S = 10.0
@@ -66,9 +66,6 @@ POOL_WAIT = Histogram(
 )
 POOL_REFUSED = Counter(
     "sigma_postgres_pool_refused_total", "Requests that got no database connection in time"
-)
-POOL_CONNECTIONS = Gauge(
-    "sigma_postgres_pool_connections", "Database connections, by state", ["state"]
 )
 
 
@@ -97,7 +94,7 @@ class Database:
         self._line: Line[PooledConnection | None] = Line(acquire_wait_s, self._abandon_wait)
         self._open = 0
         self._closed = False
-        self._resets: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._apart: WeakSet[Conn] = WeakSet()
         self.migrated: Final = migrated or asyncio.Event()
         """Whether it has the tables that this code needs; background work waits for it. A second
@@ -173,7 +170,7 @@ class Database:
         self._line.refuse_all()
         deadline = time.monotonic() + CLOSE_WAIT_S
         # Polling is enough here; an event would cost every lease a check.
-        while (self._lent or self._resets) and time.monotonic() < deadline:  # noqa: ASYNC110
+        while (self._lent or self._tasks) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for conn in tuple(self._lent):
             conn.terminate()
@@ -217,9 +214,7 @@ class Database:
         if conn.is_closed() or conn in self._outdated:
             self._end(conn)
         elif conn.is_unclear():
-            reset = asyncio.get_running_loop().create_task(self._reset(conn))
-            self._resets.add(reset)
-            reset.add_done_callback(self._resets.discard)
+            self._begin(self._reset(conn))
         else:
             self._assign(conn)
 
@@ -260,8 +255,32 @@ class Database:
         else:
             self.give_back(assigned)
 
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Work that goes on when the request that needed it is cut off."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     async def _open_one(self) -> PooledConnection:
-        """Open a connection that `_open` already counts."""
+        """Open a connection that `_open` already counts.
+
+        A caller that is cancelled meanwhile leaves it to the next one: requests that give up early
+        must not keep a pool from ever getting a connection. (Cancelled, asyncpg would also report
+        an error that nobody awaits.)
+        """
+        opening = self._begin(self._opened())
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._pass_on)
+            raise
+
+    def _pass_on(self, opening: asyncio.Task[PooledConnection]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self.give_back(opening.result())
+
+    async def _opened(self) -> PooledConnection:
         try:
             conn = await connect(
                 self.url,
@@ -277,6 +296,9 @@ class Database:
             self._assign(None)
             raise
         self._lent.add(conn)
+        if self._closed:
+            self._end(conn)
+            raise ServiceUnavailable
         return conn
 
     async def _reset(self, conn: PooledConnection) -> None:
@@ -363,35 +385,3 @@ class TransactionLease:
                 raise
             return
         await self._lease.__aexit__(kind, error, trace)
-
-
-DATABASE: Final = web.AppKey("database", Database)
-
-
-def postgres(
-    config: DatabaseConfig, *, application_name: str = "sigma"
-) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Provide `app[DATABASE]` while the service runs.
-
-    A service starts without its database: it answers 503 until the database is available.
-    `shared.database.schema_version` decides whether it is ready.
-    """
-
-    async def opened(app: web.Application) -> AsyncIterator[None]:
-        database = Database(
-            config.database_url.get_secret_value(),
-            connections_max=config.database_connections_max,
-            acquire_wait_s=config.wait_seconds,
-            application_name=application_name,
-        )
-        app[DATABASE] = database
-        for state in ("lent", "idle", "waiting"):
-            POOL_CONNECTIONS.labels(state).set_function(_counted(database, state))
-        yield
-        await database.close()
-
-    return opened
-
-
-def _counted(database: Database, state: str) -> Callable[[], float]:
-    return lambda: database.connections[state]

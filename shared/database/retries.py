@@ -27,7 +27,8 @@ from prometheus_client import Counter
 
 from shared.database import idempotency
 from shared.database.idempotency import KeptAnswer, Scope
-from shared.database.pool import DATABASE, Database
+from shared.database.pool import Database
+from shared.database.pool_of_process import DATABASE
 from shared.database.request_transactions import bind
 from shared.errors import ApiError, Conflict, PayloadTooLarge, ValidationError, truncated
 from shared.http.context import Call, identity_of

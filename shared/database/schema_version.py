@@ -29,7 +29,8 @@ import structlog
 from aiohttp import web
 
 from shared.database import incarnations
-from shared.database.pool import DATABASE, Database
+from shared.database.pool import Database
+from shared.database.pool_of_process import DATABASE
 from shared.errors import ServiceUnavailable, truncated
 from shared.http import READINESS, versions
 

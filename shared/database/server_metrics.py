@@ -18,7 +18,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from shared.database.connection import Record
-from shared.database.pool import DATABASE, Database
+from shared.database.pool import Database
+from shared.database.pool_of_process import DATABASE
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 
 MEASURE_EVERY_S: Final = 30.0

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from shared.database import DATABASE, Database, connection, mapping_constraints, postgres
+from shared.database import DATABASE, Database, connection, mapping_constraints, pool, postgres
 from shared.database.constraints import may_have_written
 from shared.errors import Conflict, ServiceUnavailable, UpstreamTimeout
 from shared.process.config import DatabaseConfig
@@ -96,6 +96,42 @@ async def test_a_request_cut_off_anywhere_leaves_a_clean_pool(database_url: str)
     assert await eventually(lambda: db.connections == {"lent": 0, "idle": 3, "waiting": 0})
     await db.close()
     assert reported == []
+
+
+@pytest.mark.parametrize("turns", range(1, 60, 2))
+async def test_a_connection_whose_caller_has_gone_is_for_the_next(database_url: str, turns: int):
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: reported.append(told))
+    db = Database(database_url, connections_max=1)
+    cut_off = asyncio.create_task(db.fetchval("SELECT pg_backend_pid()"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    cut_off.cancel()
+    await asyncio.gather(cut_off, return_exceptions=True)
+    assert await eventually(lambda: db.connections == {"lent": 0, "idle": 1, "waiting": 0})
+    await db.close()
+    assert reported == []
+
+
+async def test_a_pool_that_closed_while_it_opened_a_connection_has_none(
+    db: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pool, "CLOSE_WAIT_S", 0.1)
+    async with Wire(database_url) as wire:
+        wire.hold()
+        closing = Database(wire.url, connections_max=1, application_name="closing")
+        asking = asyncio.create_task(closing.fetchval("SELECT 1"))
+        await asyncio.sleep(0)
+        await closing.close()
+        wire.mend()
+        with pytest.raises(ServiceUnavailable):
+            await asking
+        left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'closing'"
+
+        async def is_gone() -> bool:
+            return await db.fetchval(left) == 0
+
+        assert await eventually(is_gone)
 
 
 async def test_a_transaction_whose_begin_was_cancelled_does_not_leak_to_the_next(database_url: str):
