@@ -18,6 +18,7 @@ from tests.kit.workspace import entries
 from workflow_service.dispatch import bounds
 from workflow_service.dispatch.dispatcher import DISPATCHER, Dispatcher
 from workflow_service.outbound import resolving
+from workflow_service.webhooks import store
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -70,10 +71,14 @@ def versions(receiver: Receiver, record: str) -> list[int]:
 
 
 async def due_now(database: Database, sigma: DirectWorkspace) -> None:
+    """What waits is due, but for what is being written just now."""
     await database.execute(
-        """WITH due AS (
-               UPDATE webhook_deliveries SET due_at = now()
-                WHERE workspace_id = $1 AND status = 'pending' RETURNING webhook_id)
+        """WITH waiting AS (
+               SELECT id FROM webhook_deliveries WHERE workspace_id = $1 AND status = 'pending'
+                  FOR UPDATE SKIP LOCKED),
+           due AS (
+               UPDATE webhook_deliveries AS d SET due_at = now() FROM waiting
+                WHERE d.workspace_id = $1 AND d.id = waiting.id RETURNING webhook_id)
            SELECT pg_notify('sigma_webhooks', $1 || ' ' || webhook_id)
              FROM (SELECT DISTINCT webhook_id FROM due) AS of_each""",
         sigma.id,
@@ -198,6 +203,30 @@ async def test_what_waits_is_bounded_in_bytes_and_nothing_is_lost(
         return all(versions(receiver, f"ent-{number}") == [1] for number in range(60))
 
     await eventually(all_came, within_s=30)
+
+
+async def test_what_came_of_deliveries_is_stored_after_whoever_holds_the_webhook(
+    sigma: DirectWorkspace, sender: RunningService, receiver: Receiver
+):
+    """Whoever pauses a webhook locks it and then what waits: the other way round is a deadlock."""
+    answered = asyncio.Event()
+    receiver.holds = lambda _: answered
+    await hook(sigma, receiver.url)
+    await write(sigma, "ent-1")
+    await eventually(lambda: receiver.received)
+
+    async def is_pending() -> bool:
+        return bool((await listed(sigma))[0]["status"] == "pending")
+
+    async with sender.database.transaction() as conn:
+        await store.get(conn, sigma.id, "wh-1", lock=True)
+        answered.set()
+        await always(is_pending, during_s=0.5)
+
+    async def has_succeeded() -> bool:
+        return bool((await listed(sigma))[0]["status"] == "succeeded")
+
+    assert await eventually(has_succeeded)
 
 
 async def is_within(stored: Any, bound: int) -> bool:

@@ -177,6 +177,8 @@ class Lane:
         async with self._app[DATABASE].transaction() as conn:
             webhook = await webhooks.find(conn, self.workspace_id, self.webhook_id)
             if webhook is not None and not webhook.active:
+                webhook = await webhooks.find(conn, self.workspace_id, self.webhook_id, lock=True)
+            if webhook is not None and not webhook.active:
                 await deliveries.drop(conn, self.workspace_id, self.webhook_id)
             limit = self._around.waits.loadable(self._key)
             rows = await deliveries.pending(conn, self.workspace_id, self.webhook_id, limit)
@@ -314,7 +316,9 @@ class Lane:
         results, self._results = self._results, []
         try:
             async with self._app[DATABASE].transaction() as conn:
-                # The webhook before its deliveries, as whoever pauses or deletes it locks them.
+                # The webhook before its deliveries, as whoever pauses or deletes it locks them:
+                # both write several, each in an order of its own.
+                await webhooks.find(conn, self.workspace_id, self.webhook_id, lock=True)
                 is_paused, since = await self._note(conn, webhook, results)
                 ended = [one for one in results if _is_last(one)]
                 if ended:
