@@ -180,7 +180,11 @@ class Half(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._ended = True
         other = self._other
-        if other is not None and not other._transport.is_closing():
+        if other is not None and other._ended:
+            # Nothing more comes from either side; what is still to be sent is sent.
+            self._transport.close()
+            other._transport.close()
+        elif other is not None and not other._transport.is_closing():
             with suppress(OSError, RuntimeError):
                 other._transport.write_eof()
         # The other direction may still carry an answer.

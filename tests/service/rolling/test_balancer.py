@@ -113,6 +113,15 @@ async def test_a_large_body_arrives_whole(balanced: Balanced):
     assert await balanced.who(balanced.client(keep=False), b"x" * 900_000) == "first 900000"
 
 
+async def test_a_connection_that_both_sides_have_ended_is_closed(balanced: Balanced):
+    first = await balanced.replica("first")
+    await eventually(lambda: balanced.believes(first))
+    session = balanced.client(keep=False)
+    for _ in range(5):
+        await balanced.who(session)
+    await eventually(lambda: not balanced.balancer._halves)
+
+
 async def test_without_a_replica_a_connection_is_reset_and_counted(balanced: Balanced):
     url = urlsplit(balanced.balancer.url)
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
