@@ -19,8 +19,9 @@ import orjson
 
 from benchmarks import cpu
 from benchmarks.receiver import process
-from benchmarks.scale.operations import operations
+from benchmarks.scale.operations import Operation, operations
 from benchmarks.scale.world import WORKER, Scale, new_run
+from benchmarks.wrk import Load
 from deploy.local.process_figures import resident_bytes
 from shared.identity import GATEWAY
 from tests.kit.stack import WITH_DATABASE
@@ -59,10 +60,8 @@ async def measure(here: Scale, rounds: int) -> Figures:
             print(f"  round {number + 1}, {name}: {_line(kinds[name][-1])}", flush=True)
     found = {name: _median(runs) for name, runs in kinds.items()}
     for name, operation in operations(here).items():
-        alone = await asyncio.to_thread(
-            operation.run, here.stack.url, here.key_headers, 2, clients=1
-        )
-        found[name]["alone_ms"] = round(alone.p50_ms, 2)
+        found[name] |= await _alone(here, idle, operation)
+        print(f"  one at a time, {name}: {found[name]['alone_ms']} ms", flush=True)
     return {
         "idle_cores": {part: round(cores, 4) for part, cores in idle.items()},
         "memory_mb": {
@@ -209,6 +208,25 @@ async def _cost(
         "cpu_us": {part: 1e6 * seconds / count for part, seconds in spent.items()},
         "wal_bytes": (after.wal_bytes - before.wal_bytes) / count,
         "connection_ms": {name: ms / count for name, ms in busy.items()},
+    }
+
+
+async def _alone(here: Scale, idle: Mapping[str, float], operation: Operation) -> Figures:
+    """The same for one client, whose requests share nothing: no statement, no waking up."""
+    loads: list[Load] = []
+
+    async def work() -> int:
+        load = await asyncio.to_thread(
+            operation.run, here.stack.url, here.key_headers, SECONDS, clients=1
+        )
+        loads.append(load)
+        return round(load.per_second * SECONDS)
+
+    cost = _median([await _cost(here, idle, work)])
+    return {
+        "alone_ms": round(loads[0].p50_ms, 2),
+        "alone_cpu_us": cost["cpu_us"],
+        "alone_wal_bytes": cost["wal_bytes"],
     }
 
 

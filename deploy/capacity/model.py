@@ -142,11 +142,15 @@ class Plan:
     """Of the one process that publishes the events of records."""
 
 
-def cores(costs: UnitCosts, rates: Mapping[str, float]) -> dict[str, float]:
-    """Cores in use by part, without what the parts use when nothing is asked."""
+def cores(costs: UnitCosts, rates: Mapping[str, float], *, alone: bool = False) -> dict[str, float]:
+    """Cores in use by part, without what the parts use when nothing is asked.
+
+    Where requests come one at a time (`alone`), each costs more.
+    """
     parts: dict[str, float] = dict.fromkeys(costs.idle_cores, 0.0)
     for name, rate in rates.items():
-        for part, microseconds in costs.operations[name].cpu_us.items():
+        operation = costs.operations[name]
+        for part, microseconds in (operation.alone_cpu_us if alone else operation.cpu_us).items():
             parts[part] += rate * microseconds / 1e6
     return parts
 

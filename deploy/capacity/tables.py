@@ -235,26 +235,41 @@ def _simulation(costs: UnitCosts) -> str:
 def _compared(costs: UnitCosts) -> str:
     run = costs.run
     sent = {kind: count / run["seconds"] for kind, count in run["sent"].items()}
-    predicted = cores(costs, sent)
+    alone, together = cores(costs, sent, alone=True), cores(costs, sent)
     rows = [
         [
             f"{part}, cores",
-            f"{predicted[part] + costs.idle_cores[part]:.3f}",
+            f"{alone[part] + costs.idle_cores[part]:.3f}",
+            f"{together[part] + costs.idle_cores[part]:.3f}",
             f"{run['cores'][part]:.3f}",
         ]
         for part in run["cores"]
     ]
-    everything = sum(predicted.values()) + sum(costs.idle_cores.values())
-    rows.append(["**all, cores**", f"{everything:.2f}", f"{sum(run['cores'].values()):.2f}"])
+    idle = sum(costs.idle_cores.values())
+    rows.append(
+        [
+            "**all, cores**",
+            f"{sum(alone.values()) + idle:.2f}",
+            f"{sum(together.values()) + idle:.2f}",
+            f"{sum(run['cores'].values()):.2f}",
+        ]
+    )
+    wal_alone = sum(rate * costs.operations[kind].alone_wal_bytes for kind, rate in sent.items())
     wal = sum(rate * costs.operations[kind].wal_bytes for kind, rate in sent.items())
     rows.append(
-        ["write-ahead log, kB/s", f"{wal / _KB:,.0f}", f"{run['wal_bytes_per_second'] / _KB:,.0f}"]
+        [
+            "write-ahead log, kB/s",
+            f"{wal_alone / _KB:,.0f}",
+            f"{wal / _KB:,.0f}",
+            f"{run['wal_bytes_per_second'] / _KB:,.0f}",
+        ]
     )
     record = costs.stored["record"]
     more = run["records_more"] * sum(sum(each.values()) for each in record.values()) / MB
     rows.append(
         [
             f"database, MB for {run['records_more']:,} more records",
+            "",
             f"{more:,.0f}",
             f"{run['bytes_more'] / MB:,.0f}",
         ]
@@ -265,11 +280,13 @@ def _compared(costs: UnitCosts) -> str:
         rows.append(
             [
                 f"{kind}, ms: p50, p95 (simulated)",
+                "",
                 f"{outcome.percentile(kind, 0.5):.1f}, {outcome.percentile(kind, 0.95):.1f}",
                 f"{told['p50']:.1f}, {told['p95']:.1f}",
             ]
         )
-    return _table(["", "predicted", "measured"], rows)
+    heads = ["", "predicted, one at a time", "predicted, 16 at a time", "measured"]
+    return _table(heads, rows)
 
 
 def _pods(costs: UnitCosts) -> str:

@@ -29,6 +29,9 @@ class Operation:
     """Milliseconds in which a session of the service's database works for it."""
     alone_ms: float
     """How long the answer takes if nothing else is asked; 0 where nobody waits for one."""
+    alone_cpu_us: Mapping[str, float]
+    """Microseconds of CPU of a request that shares nothing with others; empty as above."""
+    alone_wal_bytes: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,12 @@ def load(file: Path = FILE) -> UnitCosts:
     return UnitCosts(
         operations={
             name: Operation(
-                one["cpu_us"], one["wal_bytes"], one["connection_ms"], one.get("alone_ms", 0.0)
+                one["cpu_us"],
+                one["wal_bytes"],
+                one["connection_ms"],
+                one.get("alone_ms", 0.0),
+                one.get("alone_cpu_us", {}),
+                one.get("alone_wal_bytes", 0.0),
             )
             for name, one in costs["operations"].items()
         },
