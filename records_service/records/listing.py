@@ -214,11 +214,12 @@ async def render_listed(
 ) -> list[orjson.Fragment]:
     """Each record as the caller sees it."""
     cache = context.app[RENDER_CACHE]
+    role_id = None if context.role is None else context.role.id
     for_caller = await _for_caller(context, listed, blueprint)
-    known = [cache.find(one, projection) for one in for_caller]
+    known = [cache.find(one, role_id, projection) for one in for_caller]
     new = [one for one, found in zip(for_caller, known, strict=True) if found is None]
     rendered = await render_all(context, new, projection) if new else []
     for one, json in zip(new, rendered, strict=True):
-        cache.remember(one, projection, json)
+        cache.remember(one, role_id, projection, json)
     written = iter(rendered)
     return [orjson.Fragment(next(written) if found is None else found) for found in known]

@@ -1,8 +1,9 @@
 """Cache of rendered records, so that lists do not render each record again.
 
 A rendering belongs to one version of a record and one `Access`, and an `Access` to one version of
-the model, one version of a role and one state: nothing here can be out of date. Records of a schema
-with relations are rendered each time, because a related record may have been deleted.
+the model, one version of a role and one state: with another one it is made again. It then takes the
+place of the former one, so that changes of records, roles and the model do not add up here. Records
+of a schema with relations are rendered each time, because a related record may have been deleted.
 
 What is rendered of a large page is rendered in a thread: parsing 16 MB of many small values would
 hold the event loop for half a second.
@@ -30,7 +31,24 @@ REMEMBERED_BYTES_MAX: Final = 32 << 20
 INLINE_BYTES_MAX: Final = 256 << 10
 """Of documents: parsed in a few milliseconds."""
 
-_Key = tuple[Access, str, str, int, str, Projection | None]
+AROUND_BYTES: Final = 600
+"""What the objects around a rendering take: its key, its place in the cache."""
+
+_Key = tuple[str, str, str | None, Projection | None]
+
+
+class Rendering(NamedTuple):
+    """A record's JSON, and what it was made of."""
+
+    access: Access
+    version: int
+    written_by: str
+    json: bytes
+
+    @property
+    def size(self) -> int:
+        """Its bytes, with what is around them."""
+        return len(self.json) + AROUND_BYTES
 
 
 class ListedForCaller(NamedTuple):
@@ -48,29 +66,44 @@ class RenderCache:
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[_Key, bytes] = OrderedDict()
+        self._known: OrderedDict[_Key, Rendering] = OrderedDict()
         self._bytes = 0
 
-    def find(self, one: ListedForCaller, projection: Projection | None) -> bytes | None:
+    def find(
+        self, one: ListedForCaller, role_id: str | None, projection: Projection | None
+    ) -> bytes | None:
         """The record's JSON, if it is known; never where its schema has relations."""
         if one.schema.relations:
             return None
-        key = _key(one, projection)
+        listed = one.listed
+        key = (listed.workspace_id, listed.id, role_id, projection)
         known = self._known.get(key)
-        if known is not None:
-            self._known.move_to_end(key)
-        return known
+        if (
+            known is None
+            or known.access is not one.access
+            or known.version != listed.version
+            or known.written_by != listed.written_by
+        ):
+            return None
+        self._known.move_to_end(key)
+        return known.json
 
-    def remember(self, one: ListedForCaller, projection: Projection | None, json: bytes) -> None:
+    def remember(
+        self, one: ListedForCaller, role_id: str | None, projection: Projection | None, json: bytes
+    ) -> None:
         """Keep it for the next list, unless its schema has relations."""
         if one.schema.relations:
             return
-        key = _key(one, projection)
-        self._bytes += len(json) - len(self._known.pop(key, b""))
-        self._known[key] = json
+        listed = one.listed
+        key = (listed.workspace_id, listed.id, role_id, projection)
+        former = self._known.pop(key, None)
+        if former is not None:
+            self._bytes -= former.size
+        self._known[key] = new = Rendering(one.access, listed.version, listed.written_by, json)
+        self._bytes += new.size
         while self._bytes > REMEMBERED_BYTES_MAX:
             _, oldest = self._known.popitem(last=False)
-            self._bytes -= len(oldest)
+            self._bytes -= oldest.size
 
 
 async def render_all(
@@ -114,15 +147,3 @@ def _rendered(
         )
         for one in records
     ]
-
-
-def _key(one: ListedForCaller, projection: Projection | None) -> _Key:
-    listed = one.listed
-    return (
-        one.access,
-        listed.workspace_id,
-        listed.id,
-        listed.version,
-        listed.written_by,
-        projection,
-    )

@@ -13,6 +13,7 @@ from records_service.records import render_cache
 from records_service.records.render_cache import REMEMBERED_BYTES_MAX, RENDER_CACHE
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
+from tests.kit.workspace import entries, schema_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -86,6 +87,25 @@ async def test_a_large_page_says_what_its_records_say_and_is_written_in_a_thread
     assert [change["attribute"] for change in history[0]["changes"]] == ["note"]
 
 
+async def test_what_is_remembered_does_not_add_up_as_records_and_the_model_change(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    ids = await seed(workspace)
+    known = workspace.records.app[RENDER_CACHE]._known
+    (await admin.get("/records?schemaId=schema-plain")).ok()
+    count, first = len(known), known[workspace.id, ids[0], None, None]
+    for number in range(3):
+        changed = {"values": entries({"note": f"note {number}"})}
+        (await admin.put(f"/records/{ids[0]}", changed)).ok()
+        schema = schema_body("plain", ["note", "secret"], name=f"Plain {number}")
+        (await admin.put("/schemas/schema-plain", schema)).ok()
+        (await admin.get(f"/records?schemaId=schema-plain&limit={10 + number}")).ok()
+    assert len(known) == count
+    last = known[workspace.id, ids[0], None, None]
+    assert last.version == first.version + 3
+    assert last.access is not first.access
+
+
 async def test_what_is_remembered_of_a_page_is_not_written_again_and_has_a_bound(
     workspace: RecordsWorkspace,
     admin: Caller,
@@ -99,9 +119,9 @@ async def test_what_is_remembered_of_a_page_is_not_written_again_and_has_a_bound
     threads.clear()
     assert (await admin.get(path)).ok() == first
     assert not threads
-    assert 0 < kept._bytes == sum(map(len, kept._known.values())) < REMEMBERED_BYTES_MAX
+    assert 0 < kept._bytes == sum(one.size for one in kept._known.values()) < REMEMBERED_BYTES_MAX
     monkeypatch.setattr(render_cache, "REMEMBERED_BYTES_MAX", 10)
     (await admin.put(f"/records/{first['items'][0]['id']}", {"values": {}})).ok()
     other = (await admin.get("/records")).ok()
     assert other["total"] == 6
-    assert kept._bytes == sum(map(len, kept._known.values()))
+    assert kept._bytes == sum(one.size for one in kept._known.values())
