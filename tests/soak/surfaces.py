@@ -1,6 +1,7 @@
 """Everything that the load of `make rolling` leaves out, each again and again at its own pace.
 
 Gadgets are records beside those of the load, in a schema of their own; their number stays the same.
+So are those of the ballast, which are only there to be remembered.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from tests.service.records.import_files import send
 
 GADGETS: Final = 500
 ROWS: Final = 200
+BALLAST: Final = 30_000
+BALLAST_AT_ONCE: Final = 1_000
+PASSES: Final = 5
 OF_A_SET: Final = 20
 ENDED_WITHIN_S: Final = 120.0
 HEARD_WITHIN_S: Final = 90.0
@@ -55,7 +59,9 @@ class Surfaces:
             for ear in self._ears.values():
                 self._open.push_async_callback(ear.close)
                 await ear.start()
-            await _make_gadgets(Model(admin))
+            model = Model(admin)
+            await _make_gadgets(model)
+            await _fill_caches(model)
         except BaseException:
             await self._open.aclose()
             raise
@@ -120,6 +126,25 @@ async def _make_gadgets(model: Model) -> None:
         for n in range(GADGETS)
     ]
     (await model.admin.post("/records/bulk?mode=atomic", {"operations": rows})).ok()
+
+
+async def _fill_caches(model: Model) -> None:
+    """What a process remembers of lists is as much as it may be, so that nothing of it can grow.
+
+    Several times, because a list reaches only one of the two processes.
+    """
+    await model.schema("ballast", ["note"])
+    for begin in range(0, BALLAST, BALLAST_AT_ONCE):
+        rows = [
+            {"schemaId": "schema-ballast", "values": entries({"note": f"{n} {'ballast ' * 60}"})}
+            for n in range(begin, begin + BALLAST_AT_ONCE)
+        ]
+        (await model.admin.post("/records/bulk?mode=atomic", {"operations": rows})).ok()
+    for _ in range(PASSES):
+        path = "/records?schemaId=schema-ballast&limit=1000"
+        page = (await model.admin.get(path)).ok()
+        while page["nextCursor"] is not None:
+            page = (await model.admin.get(f"{path}&cursor={page['nextCursor']}")).ok()
 
 
 async def use_a_variant(caller: Caller, number: int) -> None:
