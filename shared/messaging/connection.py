@@ -49,6 +49,13 @@ CONNECT_NODE_TIMEOUT_S: Final = 3.0
 """The same where another node can be asked instead."""
 ANSWER_TIMEOUT_S: Final = 5.0
 """For each answer of the broker, so that a distant broker may take longer in total."""
+FIRST_ANSWER_TIMEOUT_S: Final = 3.0
+"""For the first answers of an open connection, which a node gives by itself."""
+AGREED_TIMEOUT_S: Final = 15.0
+"""For answers of a node that need all others: where one has fallen silent, they come when the
+cluster has noticed, after at most 10 s (deploy/rabbitmq/cluster.conf)."""
+CLOSE_TIMEOUT_S: Final = 2.0
+"""For closing a channel or a connection in order; one that does not answer is left."""
 FIRST_ATTEMPT_S: Final = 1.0
 """For how long readiness waits for the outcome of the first attempt to connect."""
 BACKOFF_FIRST_S: Final = 0.1
@@ -230,7 +237,7 @@ class Bus:
             self._connection = None
             BUS_UP.set(0)
             with suppress(*BROKER_ERRORS):
-                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await connection.close()
 
 
@@ -256,13 +263,15 @@ async def declare(connection: AbstractConnection, queues: Sequence[Queue]) -> No
 
     A channel sends one request after the other, so each queue is declared on a channel of its own:
     with a broker that answers after 400 ms, this takes five seconds instead of nine.
+
+    While a node of a cluster is silent, the others bind nothing, until they have noticed. That is
+    waited for: whatever is published or read at them earlier waits for longer (ADR 96).
     """
-    async with _channel(connection) as channel:
+    within = FIRST_ANSWER_TIMEOUT_S
+    async with _channel(connection, within) as channel:
+        await channel.declare_exchange(topology.EVENTS, "topic", durable=True, timeout=within)
         await channel.declare_exchange(
-            topology.EVENTS, "topic", durable=True, timeout=ANSWER_TIMEOUT_S
-        )
-        await channel.declare_exchange(
-            topology.DEAD_LETTERS, "direct", durable=True, timeout=ANSWER_TIMEOUT_S
+            topology.DEAD_LETTERS, "direct", durable=True, timeout=within
         )
     declared = await asyncio.gather(
         *(_declare_queue(connection, queue) for queue in queues), return_exceptions=True
@@ -273,9 +282,9 @@ async def declare(connection: AbstractConnection, queues: Sequence[Queue]) -> No
 
 
 async def _declare_queue(connection: AbstractConnection, queue: Queue) -> None:
-    within = ANSWER_TIMEOUT_S
+    within = AGREED_TIMEOUT_S
     try:
-        async with _channel(connection) as channel:
+        async with _channel(connection, ANSWER_TIMEOUT_S) as channel:
             dead = await channel.declare_queue(
                 queue.dead, durable=True, arguments=dict(queue.dead_arguments), timeout=within
             )
@@ -292,15 +301,19 @@ async def _declare_queue(connection: AbstractConnection, queue: Queue) -> None:
 
 
 @asynccontextmanager
-async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+async def _channel(
+    connection: AbstractConnection, within_s: float
+) -> AsyncIterator[AbstractChannel]:
     """A channel for a few requests; opening and closing it take one round trip each."""
     channel = connection.channel()
-    await channel.initialize(timeout=ANSWER_TIMEOUT_S)
+    # The library takes a limit here, and does not heed it.
+    async with asyncio.timeout(within_s):
+        await channel.initialize()
     try:
         yield channel
     finally:
         with suppress(*BROKER_ERRORS):
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await channel.close()
 
 

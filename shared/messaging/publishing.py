@@ -34,9 +34,10 @@ class Publisher:
 
     @classmethod
     async def open(cls, connection: AbstractConnection) -> Publisher:
-        """A publisher to the events exchange."""
+        """A publisher to the events exchange; `TimeoutError` if the broker opens no channel."""
         channel = connection.channel(publisher_confirms=True, on_return_raises=True)
-        await channel.initialize(timeout=PUBLISH_TIMEOUT_S)
+        async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+            await channel.initialize()
         return cls(channel, cast(UnderlayChannel, await channel.get_underlay_channel()))
 
     @property

@@ -25,6 +25,7 @@ from tests.kit.servers import ROOT
 
 NODES: Final = 3
 SETTINGS: Final = ROOT / "deploy" / "rabbitmq" / "cluster.conf"
+ADVANCED: Final = ROOT / "deploy" / "rabbitmq" / "advanced.config"
 """What every node of an installation is told."""
 
 
@@ -70,6 +71,7 @@ class Node(PrivateRabbit):
         names = "".join(
             f'{{host, {{127,0,2,{number}}}, ["n{number}"]}}.\n' for number in range(1, NODES + 1)
         )
+        self._write("advanced.config", ADVANCED.read_text())
         self._write("hosts.inetrc", names + "{lookup, [file, native]}.\n")
         seed = (
             ""

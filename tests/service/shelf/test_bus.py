@@ -14,8 +14,8 @@ from aiohttp import web
 
 from shared.database import DATABASE, Conn, Database
 from shared.events import Event
+from shared.messaging import connection, publishing, topology
 from shared.messaging import consuming as reading
-from shared.messaging import publishing, topology
 from shared.messaging.connection import (
     BUS,
     Bus,
@@ -252,6 +252,7 @@ async def test_a_publish_into_silence_is_not_confirmed(
     queue: Queue, amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(publishing, "PUBLISH_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connection, "HEARTBEAT_S", 600)
     async with Wire(amqp_url) as wire:
         bus = Bus(wire.url, "test", [queue])
         bus.start()
@@ -259,6 +260,10 @@ async def test_a_publish_into_silence_is_not_confirmed(
         wire.hold()
         with pytest.raises(NotConfirmed):
             await publisher.publish(f"{queue.name}.made", "id-1", b"{}")
+        (opening,), _ = await asyncio.wait(
+            {asyncio.create_task(Publisher.open(await bus.connection()))}, timeout=30
+        )
+        assert isinstance(opening.exception(), TimeoutError)
         wire.cut()
         await bus.stop()
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import aiormq
 import pytest
+from aio_pika.abc import AbstractConnection
 
 from shared.messaging import connection
 from shared.messaging.connection import Bus
@@ -22,7 +27,7 @@ async def test_whoever_loses_a_node_is_at_the_next_one_without_a_pause(
     monkeypatch.setattr(connection, "BACKOFF_FIRST_S", 1_000.0)
     monkeypatch.setattr(connection.random, "randrange", lambda _: 0)
     async with Wire(amqp_url) as one, Wire(amqp_url) as other:
-        bus = Bus(_after(urlsplit(one.url).netloc.rpartition("@")[2], other.url), "test", [queue])
+        bus = Bus(_both(one, other), "test", [queue])
         bus.start()
         async with asyncio.timeout(30):
             first = await bus.connection()
@@ -30,6 +35,64 @@ async def test_whoever_loses_a_node_is_at_the_next_one_without_a_pause(
             while await bus.connection() is first:  # noqa: ASYNC110 - lost a moment later
                 await asyncio.sleep(0.01)
         await bus.stop()
+
+
+@pytest.mark.parametrize("after", ["accepting", "opening"])
+async def test_a_node_that_falls_silent_is_left_for_the_next(
+    amqp_url: str, queue: Queue, after: str, monkeypatch: pytest.MonkeyPatch
+):
+    # Those for slow answers would end no attempt before the test does.
+    for limit in ("CONNECT_TIMEOUT_S", "ANSWER_TIMEOUT_S", "AGREED_TIMEOUT_S"):
+        monkeypatch.setattr(connection, limit, 1_000.0)
+    monkeypatch.setattr(connection, "HEARTBEAT_S", 600)
+    monkeypatch.setattr(connection, "CONNECT_NODE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(connection, "FIRST_ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connection.random, "randrange", lambda _: 0)
+    declares = connection.declare
+    asked = 0
+    async with Wire(amqp_url) as one, Wire(amqp_url) as other:
+
+        async def declare(at: AbstractConnection, queues: Sequence[Queue]) -> None:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                one.hold_answers()
+            await declares(at, queues)
+
+        if after == "opening":
+            monkeypatch.setattr(connection, "declare", declare)
+        else:
+            one.hold_answers()
+        bus = Bus(_both(one, other), "test", [queue])
+        bus.start()
+        async with asyncio.timeout(30):
+            await bus.connection()
+        await bus.stop()
+
+
+async def test_what_all_nodes_have_to_agree_on_is_waited_for(
+    amqp_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    """As while one of them is silent, and the others have not noticed."""
+    monkeypatch.setattr(connection, "ANSWER_TIMEOUT_S", 0.2)
+    noticed = asyncio.Event()
+    binds, seen = aiormq.Channel.queue_bind, Counter[str]()
+
+    async def bind(channel: aiormq.Channel, *arguments: Any, **more: Any) -> Any:
+        seen[more["routing_key"]] += 1
+        async with asyncio.timeout(more["timeout"]):
+            await noticed.wait()
+        return await binds(channel, *arguments, **more)
+
+    monkeypatch.setattr(aiormq.Channel, "queue_bind", bind)
+    bus = Bus(amqp_url, "test", [queue])
+    bus.start()
+    asyncio.get_running_loop().call_later(1.0, noticed.set)
+    async with asyncio.timeout(30):
+        await bus.connection()
+    assert set(seen.values()) == {1}
+    await bus.stop()
 
 
 async def test_dead_letters_are_listed_though_the_first_node_is_away(
@@ -43,6 +106,10 @@ async def test_dead_letters_are_listed_though_the_first_node_is_away(
     monkeypatch.setenv("SIGMA_AMQP_URL", _after("127.0.0.1:9", url))
     assert await asyncio.to_thread(dead_letters, ["list", RECORDS_QUEUE]) == 0
     assert capsys.readouterr().out.endswith("0 found\n")
+
+
+def _both(one: Wire, other: Wire) -> str:
+    return _after(urlsplit(one.url).netloc.rpartition("@")[2], other.url)
 
 
 def _after(host: str, url: str) -> str:
