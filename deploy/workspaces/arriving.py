@@ -79,6 +79,8 @@ async def bring(source: Database, target: Database, workspace_id: str) -> int:
 
     Raises `Failed` if something else arrived than was sent.
     """
+    replaced = [table for table in target.tables if table.replaced]
+    await delete_rows(target.conn, replaced, workspace_id)
     ours = [table.name for table in target.tables if table.moves is Moves.AT_THE_END]
     for table in ours:
         columns = await columns_of(source.conn, table)

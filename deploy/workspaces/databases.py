@@ -135,12 +135,13 @@ async def key_of(conn: Conn, table: str) -> list[str]:
 
 
 async def occupied(databases: Databases, workspace_id: str) -> list[str]:
-    """Tables that have rows of this workspace, as `service.table`."""
+    """Tables with rows of this workspace that are in its way, as `service.table`."""
     return [
         f"{database.service}.{table.name}"
         for database in databases.values()
         for table in database.tables
-        if await database.conn.fetchval(
+        if not table.replaced
+        and await database.conn.fetchval(
             f"SELECT EXISTS (SELECT FROM {table.name} WHERE workspace_id = $1)",
             workspace_id,
         )

@@ -12,7 +12,8 @@ every writer shares until its transaction ends:
 `draining` and `closed` end by themselves at a time that stands in the row: if the tool dies, the
 workspace is open again. `moved` does not end. Who changes the phase takes the lock alone, so every
 transaction has ended that has seen the phase before. A write that is refused is an operator
-intervention to PostgreSQL (57000), which the services answer with 503 and `Retry-After`.
+intervention to PostgreSQL (57000), which the services answer with 503 and `Retry-After`. It names
+one of two constraints, so that the answer says that the workspace is being moved, or has moved.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import asyncpg
 
 from deploy.workspaces.databases import Database, Failed, quoted
 from deploy.workspaces.tables import Table
+from shared.database import constraints
 from shared.database.connection import Conn
 from shared.messaging.topology import QUEUES, RECORDS_JOBS_QUEUE, matches
 
@@ -61,12 +63,22 @@ _SCHEMA: Final = (
              WHERE workspace_id = workspace AND until > clock_timestamp();
             RETURN coalesce(found, '{OPEN}');
         END $$""",
-    """CREATE OR REPLACE FUNCTION sigma_moves.refuse() RETURNS void
-       LANGUAGE plpgsql AS $$
-       BEGIN
-           RAISE EXCEPTION 'the workspace is being moved to another database'
-                 USING ERRCODE = '57000';
-       END $$""",
+    # For who tells events again: it may ask, and sees no row.
+    "GRANT USAGE ON SCHEMA sigma_moves TO PUBLIC",
+    f"""CREATE OR REPLACE FUNCTION sigma_moves.has_moved(workspace text) RETURNS boolean
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+            SELECT EXISTS (SELECT FROM sigma_moves.moves
+                            WHERE workspace_id = workspace AND phase = '{MOVED}') $$""",
+    f"""CREATE OR REPLACE FUNCTION sigma_moves.refuse(phase text) RETURNS void
+        LANGUAGE plpgsql AS $$
+        BEGIN
+            IF phase = '{MOVED}' THEN
+                RAISE EXCEPTION 'the workspace has moved to another database'
+                      USING ERRCODE = '57000', CONSTRAINT = '{constraints.MOVED}';
+            END IF;
+            RAISE EXCEPTION 'the workspace is being moved to another database'
+                  USING ERRCODE = '57000', CONSTRAINT = '{constraints.MOVING}';
+        END $$""",
     f"""CREATE OR REPLACE FUNCTION sigma_moves.fence() RETURNS trigger
         LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
         DECLARE phase text := sigma_moves.phase_of(TG_ARGV[0], TG_ARGV[1]::bigint);
@@ -77,7 +89,7 @@ _SCHEMA: Final = (
                    AND to_jsonb(NEW) - TG_ARGV[3] = to_jsonb(OLD) - TG_ARGV[3] THEN
                     RETURN NULL;
                 END IF;
-                PERFORM sigma_moves.refuse();
+                PERFORM sigma_moves.refuse(phase);
             END IF;
             IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
             RETURN NEW;
@@ -87,7 +99,7 @@ _SCHEMA: Final = (
         DECLARE phase text := sigma_moves.phase_of(TG_ARGV[0], TG_ARGV[1]::bigint);
         BEGIN
             IF phase IN ('{CLOSED}', '{MOVED}') OR phase = '{DRAINING}' AND NEW.type <> '{JOB}' THEN
-                PERFORM sigma_moves.refuse();
+                PERFORM sigma_moves.refuse(phase);
             END IF;
             IF NEW.type !~ '^(entity|catalog|category|records)[.]' THEN
                 INSERT INTO sigma_moves.staged VALUES (TG_ARGV[0], NEW.event_id, NEW.type)

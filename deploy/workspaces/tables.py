@@ -36,7 +36,8 @@ class Table:
     Workers that look after all workspaces write the rows that meet `work_where`, so a source that
     takes no writes of the workspace any more has none of them. Rows of `swept` tables are removed
     by age, which does no harm there. A change of the column `noted` alone, which a read makes, is
-    left out while nobody writes.
+    left out while nobody writes. What a workspace has left behind in a `replaced` table, such as
+    for an event that came late, stands in the way of nothing.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Table:
     work_where: str | None = None
     swept: bool = False
     noted: str = ""
+    replaced: bool = False
 
 
 _END, _NEVER = Moves.AT_THE_END, Moves.NEVER
@@ -67,7 +69,7 @@ TABLES: Final[Mapping[str, tuple[Table, ...]]] = {
         Table("grants", _END, "kind = 'user'"),
         Table("unknown_names", _END),
         Table("sizes", _END, "kind <> 'api_keys'", counting=True),
-        Table("news", _END, None),
+        Table("news", _END, None, replaced=True),
         Table("outbox", _NEVER, None, numbered="id"),
         Table("idempotency_keys", _END, None, swept=True),
     ),
@@ -166,7 +168,7 @@ TABLES: Final[Mapping[str, tuple[Table, ...]]] = {
         Table("sync_mappings", exported_where=None),
         Table("export_jobs", _END, None, work_where="true"),
         Table("export_runs", _END, None, work_where="true"),
-        Table("news", exported_where=None),
+        Table("news", _END, None, replaced=True),
         Table("sizes", counting=True),
         Table("outbox", _NEVER, None, numbered="id"),
         Table("idempotency_keys", exported_where=None, swept=True),

@@ -321,3 +321,15 @@ async def oldest_waiting(database: Database) -> float:
     assert row is not None
     age_s: float = row["age_s"]
     return age_s
+
+
+async def has_moved(conn: Conn, workspace_id: str) -> bool:
+    """Whether the workspace is at another installation now (`deploy.workspaces.fence`)."""
+    if not await conn.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                        WHERE n.nspname = 'sigma_moves' AND p.proname = 'has_moved')
+        """
+    ):
+        return False
+    return bool(await conn.fetchval("SELECT sigma_moves.has_moved($1)", workspace_id))

@@ -139,6 +139,13 @@ async def tell_again(
     until = wanted.until or await database.fetchval("SELECT clock_timestamp()")
     goes_on = told.workspace
     async for workspace_id in _workspaces(database, wanted.workspace, goes_on):
+        if await _has_moved(database, workspace_id):
+            # Its consumers are elsewhere, and those here may not write anything of it.
+            why = f"workspace '{truncated(workspace_id)}' has moved to another installation"
+            if wanted.workspace is not None:
+                raise NotTold(f"{why}: tell its events again there")
+            say(f"{why}: left out")
+            continue
         if workspace_id == goes_on:
             position = told.position
         else:
@@ -181,6 +188,11 @@ async def _workspaces(database: Database, only: str | None, begin: str) -> Async
             for after, last_at in ends:
                 if last_at is not None:
                     yield after
+
+
+async def _has_moved(database: Database, workspace_id: str) -> bool:
+    async with database.acquire() as conn:
+        return await store.has_moved(conn, workspace_id)
 
 
 async def _beginning(

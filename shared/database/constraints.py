@@ -38,6 +38,14 @@ _BEGINS_AS_A_READ: Final = re.compile(r"\s*(?:SELECT|SHOW|WITH)\b", re.IGNORECAS
 _WRITES: Final = re.compile(r"\b(?:INSERT|DELETE|MERGE|(?<!FOR )(?<!KEY )UPDATE)\b", re.IGNORECASE)
 _SAVEPOINTS: Final = ("SAVEPOINT ", "RELEASE ", "ROLLBACK TO ")
 
+MOVING: Final = "sigma_workspace_moving"
+MOVED: Final = "sigma_workspace_moved"
+"""What the fence around a workspace names as the constraint of its refusals (ADR 97)."""
+_OF_A_MOVE: Final[Mapping[str | None, str]] = {
+    MOVING: "The workspace is being moved to other servers: it takes no changes for some seconds",
+    MOVED: "The workspace has moved to other servers: it takes changes at its new address only",
+}
+
 
 def violated(error: asyncpg.IntegrityConstraintViolationError, names: Iterable[str]) -> str | None:
     """Which of these constraints was violated; None if it was another.
@@ -117,4 +125,9 @@ def failure_of(error: BaseException, conn: PooledConnection) -> ApiError | None:
         return UpstreamTimeout.unknown()
     if isinstance(error, asyncpg.QueryCanceledError):
         return UpstreamTimeout.in_vain()
+    if isinstance(error, asyncpg.OperatorInterventionError):
+        # Only who writes rows of the workspace is refused, so nobody else learns of it.
+        told = _OF_A_MOVE.get(error.constraint_name)
+        if told is not None:
+            return ServiceUnavailable(told)
     return ServiceUnavailable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
@@ -11,6 +12,8 @@ import pytest
 from deploy.workspaces import fence
 from deploy.workspaces.databases import Database, open_one
 from deploy.workspaces.tables import AUTH, RECORDS, WORKFLOW
+from shared.database import Database as ServiceDatabase
+from shared.errors import ServiceUnavailable
 from tests.kit.eventually import eventually
 from tests.kit.servers import Servers
 
@@ -81,12 +84,48 @@ async def test_phases_refuse_more_and_more_of_this_workspace_alone(
     await write(writer, NEIGHBOURS)
     await stage(writer, "entity.updated", NEIGHBOURS)
     await enter(records, fence.MOVED, fence.CLOSED, None)
-    with refused:
+    with pytest.raises(asyncpg.OperatorInterventionError, match="has moved"):
         await write(writer)
     await fence.take_down(records, OURS)
     await write(writer)
     left = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'sigma_move%'"
     assert await writer.fetchval(left) == 0
+
+
+async def test_who_is_refused_is_told_of_the_move_and_nobody_else(records: Database):
+    service = ServiceDatabase(records.url)
+    for phase, before, told in (
+        (fence.CLOSED, fence.OPEN, "The workspace is being moved to other servers: it takes no"),
+        (fence.MOVED, fence.CLOSED, "The workspace has moved to other servers: it takes changes"),
+    ):
+        await enter(records, phase, before)
+        with pytest.raises(ServiceUnavailable, match=told) as refused:
+            async with service.transaction() as conn:
+                await write(conn)
+        assert refused.value.headers["Retry-After"]
+        async with service.transaction() as conn:
+            await write(conn, NEIGHBOURS)
+            await conn.fetchval("SELECT count(*) FROM catalog_versions")
+    await service.close()
+
+
+async def test_a_service_may_ask_whether_a_workspace_has_moved_and_see_no_other(
+    records: Database, writer: asyncpg.Connection
+):
+    role = f"sigma_test_{secrets.token_hex(6)}"
+    asked = "SELECT sigma_moves.has_moved($1)"
+    await writer.execute(f"CREATE ROLE {role}")
+    try:
+        await writer.execute(f"SET ROLE {role}")
+        assert [await writer.fetchval(asked, each) for each in (OURS, "ws-none")] == [False, False]
+        await enter(records, fence.CLOSED, fence.OPEN)
+        assert not await writer.fetchval(asked, OURS)
+        await enter(records, fence.MOVED, fence.CLOSED, None)
+        assert await writer.fetchval(asked, OURS)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await writer.fetchval("SELECT count(*) FROM sigma_moves.moves")
+    finally:
+        await writer.execute(f"RESET ROLE; DROP ROLE {role}")
 
 
 async def test_a_phase_waits_for_those_who_write_already(

@@ -13,6 +13,8 @@ import aio_pika
 import orjson
 import pytest
 
+from deploy.workspaces import fence
+from deploy.workspaces.databases import open_one
 from records_service.app import create_app
 from records_service.config import Config
 from records_service.feed import telling_again
@@ -159,6 +161,42 @@ async def test_events_are_told_again_as_they_were(  # noqa: PLR0915 - one broker
         ):
             code, _, err = await run(*wrong)
             assert (code, err.startswith(why)) == (1, True), err
+
+
+async def test_a_workspace_that_has_moved_is_told_where_it_is_now(
+    services: Services, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    amqp_url = await services.broker()
+    service = await services.start(create_app, Config, "all", amqp_url=amqp_url)
+    url = service.config.database_url.get_secret_value()
+    monkeypatch.setenv("SIGMA_AMQP_URL", amqp_url)
+    monkeypatch.setenv("SIGMA_DATABASE_URL", url)
+    moves, stays = f"ws-a{secrets.token_hex(4)}", f"ws-b{secrets.token_hex(4)}"
+    for workspace_id in (moves, stays):
+        await records_of(service, workspace_id, 0)
+
+    async def run(*arguments: str) -> tuple[int, list[str], str]:
+        code = await asyncio.to_thread(telling_again.main, ["--per-second", "5000", *arguments])
+        said = capsys.readouterr()
+        return code, said.out.splitlines(), said.err
+
+    async def is_placed() -> bool:
+        code, said, _ = await run()
+        return (code, said[-1]) == (0, "4 told")
+
+    await eventually(is_placed)
+    database = await open_one("records_service", url)
+    await fence.raise_fence(database, moves)
+    # It may come back from here.
+    assert (await run())[1][-1] == "4 told"
+    for phase, before in ((fence.CLOSED, fence.OPEN), (fence.MOVED, fence.CLOSED)):
+        assert await fence.enter(database, moves, phase, before=(before,), for_s=None)
+    await database.conn.close()
+    why = f"workspace '{moves}' has moved to another installation"
+    code, _, err = await run("--workspace", moves)
+    assert (code, err) == (1, f"{why}: tell its events again there\n")
+    code, said, _ = await run()
+    assert (code, said[0], said[-1]) == (0, f"{why}: left out", "2 told")
 
 
 def test_wrong_arguments_are_told():
