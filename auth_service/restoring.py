@@ -20,7 +20,7 @@ async def repair(conn: Conn, _begun: Incarnation) -> Sequence[str]:
     await user_store.end_all_sessions(conn)
     told = await users.tell_all(conn)
     return [
-        f"all sessions have ended; {told} users are told of again",
+        f"all sessions have ended; users that are told of again: {told}",
         (
             "whatever was deactivated, deleted or narrowed after the backup (users, passwords,"
             " roles, API keys) is again as it was: look through list-users and list-keys of"

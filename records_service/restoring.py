@@ -25,7 +25,7 @@ async def repair(conn: Conn, begun: Incarnation) -> Sequence[str]:
     await jobs.lose_messages(conn)
     told = await _tell(conn, begun)
     return [
-        f"{told} workspaces are told of it ({EventType.RECORDS_RESTORED})",
+        f"workspaces that are told of it ({EventType.RECORDS_RESTORED}): {told}",
         (
             "tell the events of the last hour again when all run:"
             " python -m records_service.feed.telling_again --since <one hour before the backup>"

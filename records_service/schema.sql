@@ -578,7 +578,8 @@ CREATE TABLE public.inbox (
 CREATE TABLE public.incarnations (
     number bigint NOT NULL,
     place text NOT NULL,
-    begun_at timestamp with time zone DEFAULT now() NOT NULL
+    begun_at timestamp with time zone DEFAULT now() NOT NULL,
+    beats bigint DEFAULT 0 NOT NULL
 );
 
 CREATE TABLE public.jobs (

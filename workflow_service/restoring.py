@@ -16,4 +16,4 @@ async def repair(conn: Conn, _begun: Incarnation) -> Sequence[str]:
     await references.doubt_all(conn)
     await names.doubt_all(conn)
     told = await workflows.tell_all(conn)
-    return [f"{told} workflows are told of again; references are compared within a minute"]
+    return [f"references are compared within a minute; workflows that are told of again: {told}"]

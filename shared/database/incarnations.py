@@ -8,13 +8,18 @@ until `python -m shared.database.restored <service>` has begun a new incarnation
 
 A standby that is promoted is on a new timeline as well. It goes on with the data, so a process that
 was there before says so, and nobody else has to do anything.
+
+That process knows the difference, because every process leaves beats: every now and then it adds
+one to a number of the incarnation, and remembers the last that was committed. A database that does
+not have that beat was set back under the process: from a backup, by a standby that had not
+everything, or by a volume that was rolled back in place. A failover that has lost nothing has it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 from shared.database.connection import Conn
 
@@ -27,25 +32,35 @@ CREATE TABLE incarnations (
 """
 """For a migration. The highest number counts: 0, and then the second in which one has begun. A
 counter would not do: the same backup may be restored twice."""
+VERSIONS: Final = ("ALTER TABLE incarnations ADD COLUMN beats bigint NOT NULL DEFAULT 0",)
+"""What came later, for one migration each."""
 
 _HERE: Final = """
     concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
               (SELECT oid FROM pg_database WHERE datname = current_database()),
               left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))"""
 _READ: Final = f"""
-    SELECT number, place, begun_at, {_HERE} AS here
+    SELECT number, place, begun_at, beats, {_HERE} AS here
       FROM incarnations
      ORDER BY number DESC
      LIMIT 1"""  # noqa: S608 - a constant
 
 
+Beat: TypeAlias = tuple[int, int]
+"""The number of an incarnation, and of a beat in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Incarnation:
-    """Its number, where it is known to live (server/database/timeline), and where it is found."""
+    """Its number, where it is known to live (server/database/timeline), and where it is found.
+
+    `beats` are those that processes have left in it.
+    """
 
     number: int
     place: str
     begun_at: datetime
+    beats: int
     here: str
 
     @property
@@ -53,11 +68,20 @@ class Incarnation:
         """Whether it lives where it is found."""
         return self.place == self.here
 
-    def complaint(self, service: str) -> str | None:
+    def was_set_back(self, last_beat: Beat | None) -> bool:
+        """Whether it does not have a beat that was committed."""
+        return last_beat is not None and (self.number, self.beats) < last_beat
+
+    def complaint(self, service: str, last_beat: Beat | None = None) -> str | None:
         """Why this may be a restored copy that nobody has told of; None where it is not."""
+        command = f"python -m shared.database.restored {service}"
+        if self.was_set_back(last_beat):
+            return (
+                f"the database was set back while processes of {service} ran: it lacks what had"
+                f" been committed. Stop all of them and run {command}"
+            )
         if self.is_known:
             return None
-        command = f"python -m shared.database.restored {service}"
         if self._data_of(self.place) == self._data_of(self.here):
             return (
                 "the database went on from another timeline while no process of"
@@ -66,7 +90,7 @@ class Incarnation:
             )
         return (
             f"the database is a restored or copied one: stop all processes of {service} and run"
-            f" {command}"
+            f" {command}; if it was moved or upgraded and has everything, add --nothing-lost"
         )
 
     def goes_on(self, lived_at: str | None) -> bool:
@@ -78,10 +102,12 @@ class Incarnation:
         return place.rpartition("/")[0]
 
 
-async def look(conn: Conn, lived_at: str | None = None) -> Incarnation:
+async def look(
+    conn: Conn, lived_at: str | None = None, last_beat: Beat | None = None
+) -> Incarnation:
     """Which incarnation this is. The first who looks settles where the database lives.
 
-    `lived_at` is where this process has found it before.
+    `lived_at` is where this process has found it before, `last_beat` its last that was committed.
     """
     row = await conn.fetchrow(_READ)
     if row is None:
@@ -91,9 +117,26 @@ async def look(conn: Conn, lived_at: str | None = None) -> Incarnation:
         row = await conn.fetchrow(_READ)
         assert row is not None
     found = Incarnation(**row)
-    if not found.is_known and found.goes_on(lived_at):
+    if not found.is_known and found.goes_on(lived_at) and not found.was_set_back(last_beat):
         return await settle(conn)
     return found
+
+
+async def beat(conn: Conn) -> Beat | None:
+    """Leave one more beat, which is committed when this returns.
+
+    None where the database is not where it was known to live: it belongs to nobody yet. Not inside
+    a transaction: a beat that is seen before its commit has reached the standby would be
+    missed after a failover that has lost nothing.
+    """
+    row = await conn.fetchrow(
+        f"""
+        UPDATE incarnations SET beats = beats + 1
+         WHERE number = (SELECT max(number) FROM incarnations) AND place = {_HERE}
+        RETURNING number, beats
+        """  # noqa: S608 - a constant
+    )
+    return None if row is None else (row["number"], row["beats"])
 
 
 async def settle(conn: Conn) -> Incarnation:

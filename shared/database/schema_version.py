@@ -29,9 +29,10 @@ import structlog
 from aiohttp import web
 
 from shared.database import incarnations
+from shared.database.connection import is_read_only
 from shared.database.pool import Database
 from shared.database.pool_of_process import DATABASE
-from shared.errors import ServiceUnavailable, truncated
+from shared.errors import ServiceUnavailable, UpstreamTimeout, truncated
 from shared.http import READINESS, versions
 
 log = structlog.get_logger(__name__)
@@ -157,6 +158,7 @@ class SchemaWatch:
         self._service = service
         self._known = known_revisions(service)
         self._lived_at: str | None = None
+        self._last_beat: incarnations.Beat | None = None
         self._is_here = False
         self._logged: str | None = None
         self._task: asyncio.Task[None] | None = None
@@ -204,17 +206,29 @@ class SchemaWatch:
 
     async def _elsewhere(self) -> str | None:
         """Why this is not the incarnation that it was; None where it is."""
+        # As it was before the look: a beat that is left meanwhile is not missing.
+        last_beat = self._last_beat
         try:
             async with self._database.acquire() as conn:
-                found = await incarnations.look(conn, self._lived_at)
+                found = await incarnations.look(conn, self._lived_at, last_beat)
+                if is_read_only(conn):
+                    # A primary that was demoted is behind the new one, which may have the beat.
+                    last_beat = None
         except asyncpg.InsufficientPrivilegeError as error:
             return f"the database does not say where it lives: {error}"
-        self._is_here = found.is_known
-        if found.is_known:
+        wrong = found.complaint(self._service, last_beat)
+        self._is_here = wrong is None
+        if wrong is None:
             self._lived_at = found.here
             if found.number:
                 versions.name_incarnation(found.number)
-        return found.complaint(self._service)
+        return wrong
+
+    async def _beat(self) -> None:
+        """Leave a beat, and remember it once it is committed."""
+        async with self._database.acquire() as conn:
+            if not is_read_only(conn):
+                self._last_beat = await incarnations.beat(conn) or self._last_beat
 
     def _log_change(self, applied: Applied, wrong: str | None) -> None:
         """Log one line for each change, and none if the database suited from the beginning."""
@@ -235,7 +249,9 @@ class SchemaWatch:
     async def _check(self) -> None:
         try:
             await self.ready(looks_again=True)
-        except ServiceUnavailable:
+            await self._beat()
+        except (ServiceUnavailable, UpstreamTimeout):
+            # Where none can be left, the last beat counts.
             pass
         except Exception:
             log.exception("schema_version_not_read")

@@ -36,7 +36,7 @@ async def test_sessions_end_and_users_are_told_of_again(services: Services):
 
         await restored.restored("auth_service", url, said.append)
 
-        assert any("2 users are told of again" in line for line in said)
+        assert any("users that are told of again: 2" in line for line in said)
         assert any("list-keys" in line for line in said)
         async with db.acquire() as conn:
             user = await store.find(conn, "ws-one", "user-ann")

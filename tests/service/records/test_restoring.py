@@ -87,7 +87,7 @@ async def test_followers_and_tags_from_after_the_backup_are_told(
     assert lost_tag == '"2"'
 
     said = await told(backup)
-    assert "1 workspaces are told of it (records.restored)" in said
+    assert "workspaces that are told of it (records.restored): 1" in said
     async with installation.on(backup) as workspace:
         admin = workspace.admin
         # Nothing was written yet, and then as much as was lost.

@@ -11,9 +11,10 @@ import pytest
 
 from records_service.app import create_app
 from records_service.config import Config
-from shared.database import incarnations, restored
+from shared.database import incarnations, restored, schema_version
 from shared.database.incarnations import Incarnation
 from shared.http.versions import entity_tag
+from tests.kit.eventually import eventually
 from tests.kit.identities import Keyring
 from tests.kit.servers import Servers
 from tests.kit.service import RunningService, Services
@@ -69,7 +70,8 @@ async def test_a_restored_database_takes_no_traffic_until_it_is_told(
         assert status == 503
         assert told == (
             "the database is a restored or copied one: stop all processes of records_service and"
-            " run python -m shared.database.restored records_service"
+            " run python -m shared.database.restored records_service; if it was moved or upgraded"
+            " and has everything, add --nothing-lost"
         )
         capsys.readouterr()
         # What it remembers is of the incarnation before.
@@ -138,6 +140,67 @@ async def test_a_standby_that_is_promoted_under_a_process_goes_on(services: Serv
         assert (await incarnations.look(conn)).complaint(SERVICE) is None
     finally:
         await conn.close()
+
+
+async def test_a_process_knows_a_restore_from_a_failover_by_its_last_beat(services: Services):
+    conn = await asyncpg.connect(await services.database(SERVICE))
+    try:
+        here = (await incarnations.look(conn)).here
+        primary = f"{here.rpartition('/')[0]}/00000000"
+        first, last = await incarnations.beat(conn), await incarnations.beat(conn)
+        assert (first, last) == ((0, 1), (0, 2))
+
+        async def becomes(place: str, beats: int) -> None:
+            await conn.execute("UPDATE incarnations SET place = $1, beats = $2", place, beats)
+
+        # A standby that had everything is promoted.
+        await becomes(primary, 2)
+        assert await incarnations.beat(conn) is None, "nobody has settled that it lives here"
+        assert (await incarnations.look(conn, primary, last)).is_known
+        # One that had not, or a restore: whoever was there does not go on.
+        await becomes(primary, 1)
+        found = await incarnations.look(conn, primary, last)
+        assert not found.is_known
+        told = found.complaint(SERVICE, last) or ""
+        assert told.startswith("the database was set back while processes of records_service ran")
+        # The volume is rolled back in place.
+        await becomes(here, 1)
+        found = await incarnations.look(conn, here, last)
+        assert found.is_known
+        assert found.complaint(SERVICE, last) == told
+        assert found.complaint(SERVICE, first) is None, "of what was lost this one knew nothing"
+        async with conn.transaction():
+            await incarnations.begin(conn)
+        assert (await incarnations.look(conn, here, last)).complaint(SERVICE, last) is None
+    finally:
+        await conn.close()
+
+
+async def test_a_process_under_which_the_database_was_set_back_takes_no_traffic(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(schema_version, "LOOK_NOW_AND_THEN_S", 0.05)
+    service = await services.start(create_app, Config)
+
+    async def beats() -> int:
+        found: int = await service.database.fetchval("SELECT beats FROM incarnations")
+        return found
+
+    async def has_beaten() -> bool:
+        return await beats() > 2
+
+    await eventually(has_beaten)
+    await service.database.execute("UPDATE incarnations SET beats = 0")
+
+    async def is_known() -> bool:
+        return (await readiness(services, service))[0] == 503
+
+    await eventually(is_known)
+    before = await beats()
+    status, told = await readiness(services, service)
+    assert (status, told.startswith("the database was set back while")) == (503, True)
+    assert not service.database.migrated.is_set()
+    assert await beats() == before == 0
 
 
 async def test_the_same_backup_restored_twice_has_two_numbers(services: Services):
