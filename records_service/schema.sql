@@ -566,7 +566,8 @@ CREATE TABLE public.imports (
     created_at timestamp with time zone NOT NULL,
     started_at timestamp with time zone,
     completed_at timestamp with time zone,
-    created_by text NOT NULL
+    created_by text NOT NULL,
+    traceparent text
 );
 
 CREATE TABLE public.inbox (

@@ -149,7 +149,8 @@ CREATE TABLE public.export_runs (
     worker text,
     leased_until timestamp with time zone,
     runs_as text,
-    runs_as_kind text
+    runs_as_kind text,
+    traceparent text
 );
 
 CREATE TABLE public.heard_schemas (
@@ -264,7 +265,8 @@ CREATE TABLE public.sync_runs (
     checkpoint text,
     holder text,
     due_at timestamp with time zone NOT NULL,
-    pauses smallint DEFAULT 0 NOT NULL
+    pauses smallint DEFAULT 0 NOT NULL,
+    traceparent text
 );
 
 CREATE TABLE public.unknown_names (

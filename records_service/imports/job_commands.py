@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.context import Context
 from records_service.imports import lanes, store
 from records_service.imports.forms import Form
-from records_service.imports.jobs import RUNNING, identity_to_json
+from records_service.imports.jobs import RUNNING, identity_to_json, note_ended
 from records_service.imports.planning import Plan, plan_of
 from records_service.imports.store import ImportJob
 from records_service.imports.stored_file import stored_file
 from records_service.writes import effects
 from shared.database import Conn, Database
+from shared.database.request_transactions import REQUEST_TRANSACTION
 from shared.errors import Conflict, NotFound, truncated
+from shared.events import TRACE
 from shared.messaging import outbox
 from shared.process.offload import OFFLOAD
 
@@ -53,6 +56,7 @@ async def begin(
             position=plan.position,
             total=plan.total,
             warnings=plan.warnings,
+            traceparent=TRACE.get(),
         )
         if is_job:
             await lanes.fill(conn, context.workspace_id)
@@ -109,6 +113,11 @@ async def cancel(context: Context, import_id: str) -> ImportJob:
         await lanes.leave(conn, context.workspace_id, import_id)
         cancelled = await _find(context, conn, import_id)
     outbox.wake(context.app)
+    bound = REQUEST_TRANSACTION.get()
+    if bound is None:
+        note_ended(cancelled)
+    else:
+        bound.after_commit(partial(note_ended, cancelled))
     return cancelled
 
 

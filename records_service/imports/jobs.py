@@ -36,6 +36,7 @@ from shared.database import DATABASE, Conn
 from shared.errors import ApiError, PermissionDenied, ServiceUnavailable, UpstreamTimeout
 from shared.http import Call
 from shared.identity import Flag, Identity, Permission
+from shared.process import tracing
 from shared.process.offload import in_thread
 
 SLICE_S: Final = 0.5
@@ -77,6 +78,8 @@ class Imports:
         if job.status in RUNNING:
             return True
         await lanes.fill(conn, workspace_id, ending=import_id)
+        # Once more if the commit fails, for then the slice is done once more.
+        note_ended(job)
         return False
 
     async def _written(self, conn: Conn, job: ImportJob) -> ImportJob:
@@ -86,6 +89,19 @@ class Imports:
         role = None if identity.unrestricted else await _role_now(conn, identity)
         context = Context(self.app, _call(job), identity, role)
         return await written(context, conn, job, Slice(time.monotonic() + SLICE_S))
+
+
+def note_ended(job: ImportJob) -> None:
+    """Put a job that has ended into the trace of the request that has sent its file."""
+    tracing.note_run(
+        "import",
+        job.id,
+        job.workspace_id,
+        job.traceparent,
+        began=job.created_at,
+        outcome=job.status,
+        failed=job.status == "failed",
+    )
 
 
 async def or_failed(job: ImportJob, step: Awaitable[ImportJob]) -> ImportJob:

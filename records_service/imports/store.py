@@ -24,7 +24,7 @@ RECEIVING: Final = "receiving"
 _COLUMNS: Final = """
     workspace_id, id, status, format, file_name, file_size, settings, identity, position, total,
     created, updated, unchanged, skipped, failed, warnings, error,
-    created_at, started_at, completed_at, created_by
+    created_at, started_at, completed_at, created_by, traceparent
 """
 
 
@@ -57,6 +57,8 @@ class ImportJob:
     started_at: datetime | None
     completed_at: datetime | None
     created_by: str
+    traceparent: str | None
+    """Of the request that has sent the file, where that is traced."""
 
     @property
     def processed(self) -> int:
@@ -130,13 +132,14 @@ async def begin(
     position: Mapping[str, Any],
     total: int | None,
     warnings: Sequence[str],
+    traceparent: str | None,
 ) -> None:
     """The file is there: the job waits for its first turn."""
     await conn.execute(
         """
         UPDATE imports
            SET status = 'queued', format = $3, file_name = $4, file_size = $5, settings = $6,
-               identity = $7, position = $8, total = $9, warnings = $10
+               identity = $7, position = $8, total = $9, warnings = $10, traceparent = $11
          WHERE workspace_id = $1 AND id = $2
         """,
         workspace_id,
@@ -149,6 +152,7 @@ async def begin(
         dict(position),
         total,
         list(warnings),
+        traceparent,
     )
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Final
 
 from aiohttp import web
@@ -189,6 +190,37 @@ def note_published(exchange: str, rows: Iterable[Any], began: int) -> None:
                 attributes=_of_message("send", exchange, row["type"], row["event_id"]),
                 start_time=began,
             ).end(ended)
+
+
+def note_run(
+    kind: str,
+    run_id: str,
+    workspace_id: str,
+    traceparent: str | None,
+    *,
+    began: datetime,
+    outcome: str,
+    failed: bool,
+) -> None:
+    """The span of work in the background that has just ended, in the trace of who asked for it.
+
+    One for all of it, in however many turns and processes it was done; none for what nobody asked
+    for, such as a run by schedule. `kind` says what it was: `import`.
+    """
+    if not enabled or traceparent is None:
+        return
+    from opentelemetry.trace import SpanKind  # noqa: PLC0415
+
+    span = _tracer.start_span(
+        f"run {kind}",
+        context=_propagator.extract({"traceparent": traceparent}),
+        kind=SpanKind.INTERNAL,
+        attributes={"sigma.workspace": workspace_id, "sigma.run": run_id, "sigma.outcome": outcome},
+        start_time=int(began.timestamp() * 1e9),
+    )
+    if failed:
+        note_failure(span)
+    span.end()
 
 
 def note_outcome(outcome: str | int, *, failed: bool) -> None:

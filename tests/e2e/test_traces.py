@@ -10,6 +10,7 @@ import pytest
 
 from tests.kit.collector import Collector, Span, collecting
 from tests.kit.receiver import Receiver, receiving
+from tests.kit.rest_target import RestTarget
 from tests.kit.servers import Servers
 from tests.kit.stack import Stack
 from tests.kit.workspace import Workspace, schema_body
@@ -168,3 +169,57 @@ async def test_a_change_of_a_record_leads_to_the_request_of_a_webhook(
     secret = (IN_PATH, WEBHOOK_SECRET, value, "small-and-secret", bearer, sigma.stack.password)
     for needle in secret:
         assert needle.encode() not in collector.sent
+
+
+async def test_work_in_the_background_is_in_the_trace_of_who_asked_for_it(
+    sigma: Workspace, collector: Collector, receiver: Receiver
+):
+    admin = sigma.admin
+    await sigma.schema("shirt", ["name"])
+    await sigma.record("schema-shirt", {"name": "before"}, id="ent-1")
+    job = {
+        "id": "job-1",
+        "name": "Everything",
+        "destinationType": "webhook",
+        "destinationConfig": {"url": f"{receiver.url}/{IN_PATH}"},
+        "format": "jsonl",
+        "schedule": "0 0 1 1 *",
+    }
+    (await admin.post("/export-jobs", job)).ok()
+    async with RestTarget().serve() as shop:
+        channel = {
+            "id": "ch-1",
+            "name": "Shop",
+            "alias": "shop",
+            "type": "custom",
+            "config": {"url": shop.url},
+            "fieldMappings": [{"sourceAttribute": "name", "targetField": "title"}],
+            "schemaId": "schema-shirt",
+        }
+        (await admin.post("/channels", channel)).ok()
+        row, sent_as = b'{"_id": "ent-1", "name": "after"}', "application/x-ndjson"
+        begins: list[tuple[str, str, str, str, dict[str, object]]] = [
+            ("records_service", "import", "/imports", "succeeded", {"data": row}),
+            ("workflow_service", "synchronisation", "/channels/ch-1/push", "success", {}),
+            ("workflow_service", "export", "/export-jobs/job-1/runs", "success", {}),
+        ]
+        for service, kind, path, outcome, body in begins:
+            trace, client, headers = traceparent()
+            sent = headers | ({"Content-Type": sent_as} if body else {})
+            made = (await admin.ask("POST", path, headers=sent, **body)).ok()  # type: ignore[arg-type]
+            await arrived(collector, trace, {(service, f"run {kind}")})
+
+            def is_whole(trace: str = trace, client: str = client) -> bool:
+                spans = collector.of(trace)
+                return {one.parent for one in spans} <= {one.id for one in spans} | {client}
+
+            await asyncio.to_thread(collector.wait_for, is_whole)
+            spans = collector.of(trace)
+            run = named(spans, service, f"run {kind}")
+            (served,) = [one for one in spans if (one.service, one.kind) == (service, "SERVER")]
+            assert (run.kind, run.parent, run.failed) == ("INTERNAL", served.id, False)
+            assert run.attributes == {
+                "sigma.workspace": sigma.id,
+                "sigma.run": made["id"],
+                "sigma.outcome": outcome,
+            }

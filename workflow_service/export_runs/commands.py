@@ -11,6 +11,7 @@ from prometheus_client import Counter
 
 from shared.database import Database
 from shared.errors import ApiError, ValidationError
+from shared.events import TRACE
 from shared.identity import Identity
 from shared.ids import new_id
 from workflow_service.acting import subject_kind
@@ -44,7 +45,7 @@ async def start(db: Database, workspace_id: str, job_id: str) -> Run:
     """Begin a run now. Raises `NotFound`, or `Conflict` while another one is running."""
     async with db.transaction() as conn:
         await jobs.get(conn, workspace_id, job_id, lock=True)
-        run = await store.begin(conn, workspace_id, job_id, new_id(PREFIX))
+        run = await store.begin(conn, workspace_id, job_id, new_id(PREFIX), TRACE.get())
         await jobs.note_run(conn, workspace_id, job_id, run.started_at)
         await store.remove_old(conn, workspace_id, job_id)
         await jobs.tell(conn)
@@ -113,7 +114,7 @@ async def _start_due(db: Database, due: Due) -> bool:
                 SKIPPED.inc()
                 log.warning("export_schedule_skipped", workspace_id=due.workspace_id, job_id=due.id)
                 return True
-            run = await store.begin(conn, due.workspace_id, due.id, new_id(PREFIX))
+            run = await store.begin(conn, due.workspace_id, due.id, new_id(PREFIX), None)
             await jobs.note_run(conn, due.workspace_id, due.id, run.started_at)
             await store.remove_old(conn, due.workspace_id, due.id)
     except (ApiError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):

@@ -128,6 +128,7 @@ class Claim:
     worker: str
     attempt: int
     started_at: datetime
+    traceparent: str | None
     body: dict[str, Any]
     sealed: str
     runs_as: str

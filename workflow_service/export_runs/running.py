@@ -24,6 +24,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from shared.database import DATABASE, Database
 from shared.errors import ApiError
+from shared.process import tracing
 from workflow_service.export_jobs import store as jobs
 from workflow_service.export_runs import commands, store, turns
 from workflow_service.export_runs.exporting import Interrupted, export
@@ -186,7 +187,17 @@ class Worker:
             async with self._db.acquire() as conn:
                 await store.finish(conn, claim, done)
             SECONDS.observe(asyncio.get_running_loop().time() - began)
-            commands.ENDED.labels("success" if done.error is None else "failed").inc()
+            outcome = "success" if done.error is None else "failed"
+            commands.ENDED.labels(outcome).inc()
+            tracing.note_run(
+                "export",
+                claim.run_id,
+                claim.workspace_id,
+                claim.traceparent,
+                began=claim.started_at,
+                outcome=outcome,
+                failed=done.error is not None,
+            )
             log.info("export_run_ended", **told, records=done.record_count, error=done.error)
 
     async def _under_lease(self, claim: Claim, turn: Turn, since_s: float) -> Done:

@@ -32,19 +32,26 @@ async def find_all(conn: Conn, workspace_id: str, job_id: str) -> list[Run]:
     return [Run(**row) for row in rows]
 
 
-async def begin(conn: Conn, workspace_id: str, job_id: str, run_id: str) -> Run:
-    """A new run, for any worker to claim. Raises `Conflict` while another one is running."""
+async def begin(
+    conn: Conn, workspace_id: str, job_id: str, run_id: str, traceparent: str | None
+) -> Run:
+    """A new run, for any worker to claim, in the trace of the request that begins it, if any.
+
+    Raises `Conflict` while another one is running.
+    """
     running = Conflict(f"Export job '{truncated(job_id)}' is running already")
     with mapping_constraints({"export_runs_one_at_a_time": lambda: running}):
         row = await conn.fetchrow(
             f"""
-            INSERT INTO export_runs (workspace_id, job_id, id, status, started_at, leased_until)
-            VALUES ($1, $2, $3, 'running', clock_timestamp(), clock_timestamp())
+            INSERT INTO export_runs
+                   (workspace_id, job_id, id, status, started_at, leased_until, traceparent)
+            VALUES ($1, $2, $3, 'running', clock_timestamp(), clock_timestamp(), $4)
             RETURNING {_COLUMNS}
             """,  # noqa: S608 - constants
             workspace_id,
             job_id,
             run_id,
+            traceparent,
         )
     assert row is not None
     return Run(**row)
@@ -133,7 +140,7 @@ async def claim(conn: Conn, waiting: Waiting, worker: str, lease_s: float) -> Cl
         worker,
         lease_s,
         also=", attempt = attempt + 1",
-        returning="workspace_id, job_id, id AS run_id, worker, attempt, started_at",
+        returning="workspace_id, job_id, id AS run_id, worker, attempt, started_at, traceparent",
     )
     if run is None:
         return None

@@ -11,6 +11,7 @@ from aiohttp import web
 from shared.database import DATABASE
 from shared.database.request_transactions import REQUEST_TRANSACTION
 from shared.errors import Conflict, ValidationError, truncated
+from shared.events import TRACE
 from shared.http import identity_of
 from shared.ids import new_id
 from workflow_service import acting
@@ -96,6 +97,7 @@ async def start(request: web.Request, channel: Channel, direction: Direction) ->
         place=None,
         checkpoint=None,
         holder=None,
+        traceparent=TRACE.get(),
     )
     async with app[DATABASE].transaction() as conn:
         # Nobody changes or deletes the channel before the commit.

@@ -21,6 +21,7 @@ from prometheus_client import Counter, Gauge
 
 from shared.database import DATABASE
 from shared.errors import ApiError, ServiceUnavailable, UpstreamTimeout
+from shared.process import tracing
 from workflow_service.channels import store as channels
 from workflow_service.channels.commands import opened
 from workflow_service.channels.model import Channel
@@ -36,7 +37,7 @@ from workflow_service.leases import Lost
 from workflow_service.mapping.mapping import ChannelMapping, Source
 from workflow_service.outbound.resolving import TENANT
 from workflow_service.sync_runs import store
-from workflow_service.sync_runs.model import STEPS, Run, Step
+from workflow_service.sync_runs.model import STEPS, Run, Status, Step
 from workflow_service.sync_runs.pulling import pull_page
 from workflow_service.sync_runs.pushing import find_lost, push_page
 from workflow_service.sync_runs.records import (
@@ -248,6 +249,15 @@ async def _end(app: web.Application, run: Run, kind: str, error: str | None) -> 
     except Lost:
         return
     RUNS.labels(kind, str(run.direction), str(ended.status)).inc()
+    tracing.note_run(
+        "synchronisation",
+        run.id,
+        run.workspace_id,
+        run.traceparent,
+        began=run.created_at,
+        outcome=str(ended.status),
+        failed=ended.status is Status.FAILED,
+    )
     log.info(
         "sync_ended",
         workspace=run.workspace_id,

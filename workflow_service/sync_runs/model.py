@@ -68,6 +68,8 @@ class Run:
     place: Any
     checkpoint: str | None
     holder: str | None
+    traceparent: str | None = None
+    """Of the request that has started it, where that is traced."""
 
     @property
     def lease(self) -> Lease:

@@ -31,7 +31,8 @@ FAILURES_MAX: Final = 10_000
 """That are kept of one synchronisation; all are counted."""
 _COLUMNS: Final = """
     workspace_id, channel_id, id, direction, status, caller_kind, caller_id, created_at,
-    completed_at, created, updated, skipped, failed, error, step, place, checkpoint, holder
+    completed_at, created, updated, skipped, failed, error, step, place, checkpoint, holder,
+    traceparent
 """
 _RUNS_OF_COLUMNS: Final = ", ".join(f"r.{name.strip()}" for name in _COLUMNS.split(","))
 ERRORS_IN_ORDER: Final[Order] = (Key("place", int), Key("item", str))
@@ -63,8 +64,8 @@ async def begin(conn: Conn, run: Run) -> None:
             """
             INSERT INTO sync_runs
                    (workspace_id, channel_id, id, direction, status, caller_kind, caller_id,
-                    created_at, step, due_at)
-            VALUES ($1, $2, $3, $4, 'running', $5, $6, $7, $8, now())
+                    created_at, step, due_at, traceparent)
+            VALUES ($1, $2, $3, $4, 'running', $5, $6, $7, $8, now(), $9)
             """,
             run.workspace_id,
             run.channel_id,
@@ -74,6 +75,7 @@ async def begin(conn: Conn, run: Run) -> None:
             run.caller_id,
             run.created_at,
             run.step,
+            run.traceparent,
         )
     await conn.execute(
         """
