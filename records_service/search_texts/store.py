@@ -273,7 +273,9 @@ async def write(
             "created_at": record.created_at,
             "schema_id": record.schema_id,
             "level": document.level,
-            "texts": document.texts,
+            "texts_of": [attribute_id for attribute_id, _, _ in document.texts],
+            "texts": [words for _, words, _ in document.texts],
+            "configurations": [configuration for _, _, configuration in document.texts],
             "options": document.options,
             "keys": [*document.keys, *document.parts.keys],
             "grams": document.parts.grams,
@@ -288,15 +290,17 @@ async def write(
             SELECT d.*, w.attributes, w.words
               FROM json_to_recordset($2::json)
                    AS d (id text, created_at timestamptz, schema_id text, level smallint,
-                         texts json, options text[], keys text[], grams int[], folded_of text[],
-                         folded text[])
+                         texts_of text[], texts text[], configurations text[], options text[],
+                         keys text[], grams int[], folded_of text[], folded text[])
              CROSS JOIN LATERAL (
-                   SELECT coalesce(array_agg(t.text ->> 0 ORDER BY c.place, t.place), '{}')
+                   SELECT coalesce(array_agg(t.attribute ORDER BY c.place, t.place), '{}')
                               AS attributes,
-                          coalesce(array_agg(to_tsvector(c.name::regconfig, t.text ->> 1)
+                          coalesce(array_agg(to_tsvector(c.name, t.text)
                                              ORDER BY c.place, t.place), '{}') AS words
-                     FROM json_array_elements(d.texts) WITH ORDINALITY AS t (text, place)
-                    CROSS JOIN LATERAL (VALUES ('simple', 0), (t.text ->> 2, 1)) AS c (name, place)
+                     FROM unnest(d.texts_of, d.texts, d.configurations) WITH ORDINALITY
+                          AS t (attribute, text, configuration, place)
+                    CROSS JOIN LATERAL (VALUES ('simple'::regconfig, 0),
+                                               (t.configuration::regconfig, 1)) AS c (name, place)
                     WHERE c.name IS NOT NULL
              ) AS w
         )
@@ -305,7 +309,7 @@ async def write(
                                            folded)
         SELECT $1, d.created_at, d.id, d.schema_id, d.level,
                array_to_tsvector(d.keys || ARRAY(
-                   SELECT DISTINCT mark || lexeme
+                   SELECT mark || lexeme
                      FROM unnest(d.words) AS w (word)
                     CROSS JOIN LATERAL unnest(tsvector_to_array(w.word)) AS l (lexeme)
                     CROSS JOIN LATERAL unnest(($3::text[])[1:d.level + 1]) AS m (mark)
