@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 WAVE_ROWS: Final = 1_000
 """How many rows are judged and written together."""
+WORK_MEMORY: Final = "16MB"
+"""For what a step of a statement keeps, as PostgreSQL writes it: more than a usual wave needs."""
 OPTIMISTIC_ATTEMPTS: Final = 2
 ATTEMPTS_MAX: Final = 20
 PAUSE_S: Final = 0.01
@@ -57,8 +59,17 @@ async def transaction(context: BaseContext) -> AsyncIterator[Conn]:
 
 
 async def plan_anew(conn: Conn) -> None:
-    """The statements of this transaction are planned for the tables as they are now."""
-    await conn.fetchval("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
+    """The statements of this transaction are planned for the tables as they are now.
+
+    They have room for a wave: with less, PostgreSQL writes its values to temporary files.
+    """
+    await conn.fetchrow(
+        """
+        SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
+               set_config('work_mem', $1, true)
+        """,
+        WORK_MEMORY,
+    )
 
 
 @asynccontextmanager

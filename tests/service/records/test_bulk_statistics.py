@@ -1,12 +1,15 @@
-"""What PostgreSQL expects of a workspace that begins beside a large one, and grows in one call."""
+"""What PostgreSQL expects of a workspace that grows in one call, and the room that a call has."""
 
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 
+from records_service.bulk.work import WAVE_ROWS, transaction
 from records_service.writes import statistics
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.service.records.bulk_calls import bulk, counts, model_apparel, row
@@ -49,3 +52,16 @@ async def test_a_workspace_that_grows_in_one_call_is_known(
     assert counts(await bulk(apparel.admin, *rows)) == {"created": len(rows)}
 
     assert len(rows) / 3 < await expected(apparel) < len(rows) * 3
+
+
+async def test_the_values_of_a_wave_have_room_in_memory(workspace: RecordsWorkspace):
+    context = cast(Any, SimpleNamespace(database=workspace.database))
+    async with transaction(context) as conn:
+        told = await conn.fetchval(
+            """EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
+               SELECT n.value FROM unnest($1::text[]) AS n (value)""",
+            ["x" * 5_000] * WAVE_ROWS,
+        )
+
+    plan = (json.loads(told) if isinstance(told, str) else told)[0]["Plan"]
+    assert (plan["Actual Rows"], plan["Temp Written Blocks"]) == (WAVE_ROWS, 0)
