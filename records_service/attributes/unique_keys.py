@@ -7,16 +7,16 @@ value's canonical form, so that all rows of the index have the same size.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeAlias
 
 import orjson
 
 from records_service.attributes.model import Attribute
+from shared.frozen import quick
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class UniqueKey:
     """One reserved value; `value` is kept for the message, not stored."""
 

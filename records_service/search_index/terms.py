@@ -23,7 +23,8 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from records_service.attributes.model import Attribute, AttributeType, SubAttribute
-from records_service.values.entries import Entry, Values
+from records_service.values.entries import Entry, Values, replaced
+from shared.frozen import quick
 
 BUCKETS: Final = 64
 """A power of two. What is stored depends on it."""
@@ -42,7 +43,7 @@ _INSTANT: Final = re.compile(
 _COMPARED_BY_SIZE: Final = (AttributeType.NUMBER, AttributeType.DATETIME)
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Indexed:
     """What the index holds of one record."""
 
@@ -154,7 +155,7 @@ def number_lists(
 
 def is_same(plan: Plan, old: Values, new: Values) -> bool:
     """Whether the index holds the same of a record with either of these values."""
-    return all(old.get(each) == new.get(each) for each in plan.places)
+    return all(old.get(each) == new.get(each) for each in replaced(old, new) & plan.places.keys())
 
 
 def bucket_of(record_id: str) -> int:

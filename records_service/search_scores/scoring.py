@@ -139,22 +139,18 @@ async def _tell(
         await following.end(conn, workspace_id, JobKind.SCORE_RECORDS, NOBODY)
 
 
-def scores_may_differ(schema: CompiledSchema, old: Values, new: Values) -> bool:
-    """Whether a score may be another one with the new values.
+def scores_may_differ(
+    schema: CompiledSchema, old: Values, new: Values, differing: set[str]
+) -> bool:
+    """Whether a score may be another one with the new values, of which these attributes differ.
 
     Of a value that is asked only whether it is there, unless a guard looks at it.
     """
-    if not schema.is_indexed:
-        return False
-    for attribute in schema.attributes.values():
-        before, after = old.get(attribute.id, ()), new.get(attribute.id, ())
-        if before is after or before == after:
-            continue
-        if attribute.id in _guarding(schema):
-            return True
-        if _filled(before) != _filled(after):
-            return True
-    return False
+    guarding = _guarding(schema)
+    return any(
+        each in guarding or _filled(old.get(each, ())) != _filled(new.get(each, ()))
+        for each in differing & schema.attributes.keys()
+    )
 
 
 def _filled(entries: Sequence[object]) -> list[tuple[object, bool]]:

@@ -12,7 +12,7 @@ from records_service.attributes.model import AttributeType
 from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.search_scores.scoring import scores_may_differ
 from records_service.search_texts.sort_keys import sorts_may_differ
-from records_service.values.entries import Values
+from records_service.values.entries import Values, replaced
 
 INDEXED: Final = (AttributeType.TEXT, AttributeType.OPTION)
 _INDEXED: Final = "search_texts"
@@ -20,22 +20,23 @@ _INDEXED: Final = "search_texts"
 
 def is_noted(schema: CompiledSchema, old: Values, new: Values) -> bool:
     """Whether the index of texts, a score or an order may be another one with the new values."""
+    if not schema.is_indexed:
+        return False
+    differing = {i for i in replaced(old, new) if old.get(i) != new.get(i)}
     return (
-        texts_differ(schema, old, new)
-        or scores_may_differ(schema, old, new)
-        or sorts_may_differ(schema, old, new)
+        not _indexed(schema).isdisjoint(differing)
+        or scores_may_differ(schema, old, new, differing)
+        or sorts_may_differ(schema, differing)
     )
 
 
-def texts_differ(schema: CompiledSchema, old: Values, new: Values) -> bool:
-    """Whether the index may hold something else of a record with the new values."""
-    if not schema.is_indexed:
-        return False
-    indexed: list[str] | None = schema.derived.get(_INDEXED)
+def _indexed(schema: CompiledSchema) -> frozenset[str]:
+    """The attributes whose values the index holds."""
+    indexed: frozenset[str] | None = schema.derived.get(_INDEXED)
     if indexed is None:
-        indexed = [each.id for each in schema.attributes.values() if each.type in INDEXED]
+        indexed = frozenset(each.id for each in schema.attributes.values() if each.type in INDEXED)
         schema.derived[_INDEXED] = indexed
-    return any(old.get(each) != new.get(each) for each in indexed)
+    return indexed
 
 
 def noted(source: str) -> str:

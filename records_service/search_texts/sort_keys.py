@@ -99,19 +99,17 @@ def sorted_text(text: str, folding: int) -> str:
     return folded(text[: 2 * SORTED_LENGTH_MAX], folding)[:SORTED_LENGTH_MAX]
 
 
-def sorts_may_differ(schema: CompiledSchema, before: Values, after: Values) -> bool:
-    """Whether the record may have another place in an order, by something else than texts."""
-    if not schema.is_indexed:
-        return False
-    others: list[str] | None = schema.derived.get(_IN_VIEWS)
+def sorts_may_differ(schema: CompiledSchema, differing: set[str]) -> bool:
+    """Whether a record has another place in an order by these attributes, which are no texts."""
+    others: frozenset[str] | None = schema.derived.get(_IN_VIEWS)
     if others is None:
-        others = [
+        others = frozenset(
             each.id
             for each in schema.attributes.values()
             if each.type is not AttributeType.TEXT and any(_places(each))
-        ]
+        )
         schema.derived[_IN_VIEWS] = others
-    return any(before.get(each) != after.get(each) for each in others)
+    return not others.isdisjoint(differing)
 
 
 def _sorted_of(blueprint: Blueprint, schema_id: str) -> Sorted | None:

@@ -126,6 +126,17 @@ def _preference(scope: Scope, dimension_ids: Sequence[str]) -> tuple[int, ...]:
     return tuple(1 if dimension in scope else 0 for dimension in dimension_ids)
 
 
+def replaced(old: Values, new: Values) -> set[str]:
+    """The attributes whose lists of entries are not the same objects.
+
+    A write replaces whole lists, so what it did not name is not among them. What it sent again as
+    it was is.
+    """
+    found = {i for i, entries in new.items() if old.get(i) is not entries}
+    found.update(old.keys() - new.keys())
+    return found
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two values are equal as JSON, in depth (in Python, 1 equals True).
 

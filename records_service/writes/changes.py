@@ -15,7 +15,15 @@ from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.option_lists.lookup import Options
 from records_service.permissions.rules import Role
 from records_service.values.completeness import is_empty
-from records_service.values.entries import Entries, Entry, Scope, Values, same, scope_key
+from records_service.values.entries import (
+    Entries,
+    Entry,
+    Scope,
+    Values,
+    replaced,
+    same,
+    scope_key,
+)
 from records_service.values.relations import NOTHING_LOOKED_FOR, Related
 from records_service.values.validation import EntriesCheck, Faults, Place, pointer
 from records_service.workflow_copies.model import State
@@ -213,14 +221,10 @@ def patch(old: Values, new: Values) -> tuple[bytes, bytes | None]:
 
 
 def _touched(old: Values, new: Values, schema: CompiledSchema) -> list[str]:
-    """The attributes whose lists of entries are not the same objects, in the schema's order.
-
-    A write replaces whole lists, so what it did not name is not compared.
-    """
+    """The attributes that a write has replaced, in the schema's order."""
     if not old:
         return [i for i in schema.attributes if i in new]
-    touched = {i for i, entries in new.items() if old.get(i) is not entries}
-    touched.update(old.keys() - new.keys())
+    touched = replaced(old, new)
     if len(touched) <= 1:
         return [i for i in touched if i in schema.attributes]
     return [i for i in schema.attributes if i in touched]
