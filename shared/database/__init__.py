@@ -4,6 +4,7 @@ pool             connections, lent for a statement or a transaction
 pool_of_process  the pool as a part of a service: `app[DATABASE]`
 addresses        several servers in one address, of which one takes writes
 connection       one connection: its settings, its time limits, JSON
+planned          SELECTs that are planned with their arguments each time
 constraints      what a failed statement means to the caller
 request_transactions  one transaction for all that a request does
 slots            who may wait for a connection, how many at a time

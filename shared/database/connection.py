@@ -11,6 +11,7 @@ import orjson
 import structlog
 
 from shared.database.addresses import candidates, first_to_open
+from shared.database.planned import PlannedStatements
 from shared.errors import ServiceUnavailable
 from shared.process.offload import LARGE_BYTES, Large
 from shared.process.silence import end_when_silent
@@ -41,10 +42,11 @@ class PooledConnection(_Connection):
     If the connection breaks, they show whether anything may have been written.
     """
 
-    __slots__ = ("began_read_only", "sent")
+    __slots__ = ("_planned", "began_read_only", "sent")
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
+        self._planned = PlannedStatements()
         self.sent: list[str] = []
         self.began_read_only = is_read_only(self)
 
@@ -77,6 +79,13 @@ class PooledConnection(_Connection):
             await self.close(timeout=CLOSE_IDLE_S)
         except CONNECT_ERRORS:
             self.terminate()
+
+    def fetch_planned(self, query: str, *args: Any) -> Coroutine[Any, Any, list[Any]]:
+        """The rows of a SELECT that is planned with its arguments.
+
+        It only reads, so whoever asks what a broken connection has written need not know of it.
+        """
+        return self._planned.fetch(self, query, args)
 
     # Each method records the statement and delegates; a coroutine of its own would cost time.
 
@@ -174,15 +183,10 @@ def is_read_only(conn: Conn) -> bool:
 
 
 async def fetch_planned(conn: Conn, query: str, *arguments: Any) -> list[Record]:
-    """The rows of a SELECT that is planned with its arguments each time, at one more round trip.
-
-    A statement that `fetch` has prepared gets a generic plan after some executions, if PostgreSQL
-    takes it for no worse: it does not know then whether a million rows or three meet a condition.
-    This one only reads, so whoever asks what a broken connection has written need not know of it.
-    """
-    statement = await conn.prepare(query, name="")
-    rows: list[Record] = await statement.fetch(*arguments)
-    return rows
+    """The rows of a SELECT that is planned with its arguments each time (`planned`)."""
+    if isinstance(conn, PooledConnection):
+        return await conn.fetch_planned(query, *arguments)
+    return await PlannedStatements().fetch(conn, query, arguments)
 
 
 async def speak_json(conn: Conn) -> None:

@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).resolve().parents[3]
 CHECKED: Final = ("records_service", "workflow_service", "shared")
 METHODS: Final = ("execute", "executemany", "fetch", "fetchrow", "fetchval", "prepare")
 WRAPPERS: Final = frozenset(
-    str(ROOT / "shared" / "database" / name) for name in ("connection.py", "pool.py")
+    str(ROOT / "shared" / "database" / name) for name in ("connection.py", "planned.py", "pool.py")
 )
 """Their callers execute the statement."""
 EXCEPTIONS: Final = {Rule.ONE_WORKSPACE: SPANNING, Rule.KNOWN: OF_ANOTHER_KIND}
