@@ -32,7 +32,8 @@ from records_service.search_texts.words import (
 
 LABELS_KEPT: Final = 20_000
 """Labels of options whose words a process remembers: each search looks at all of them."""
-_TYPES: Final = (AttributeType.TEXT, AttributeType.OPTION)
+TYPES: Final = (AttributeType.TEXT, AttributeType.OPTION)
+"""Of the attributes in which is searched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def full_text(
         if each.validation.unique
         else "t"
         for each in blueprint.attributes.values()
-        if each.type in _TYPES
+        if each.type in TYPES
     }
 
     def document(value: Any) -> str:
@@ -160,7 +161,7 @@ def views(
     seen: dict[str, list[str]] = {}
     hidden: dict[str, list[str]] = {}
     for attribute in blueprint.attributes.values():
-        if attribute.type not in _TYPES:
+        if attribute.type not in TYPES:
             continue
         sight = sight_of(blueprint, role, attribute.id)
         for schema_id in sight.seen:

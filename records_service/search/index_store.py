@@ -6,13 +6,16 @@ How often a condition is met decides how its page is read (`index_measure`):
 - What many meet is walked to in the order of the page, which finds a page of it within some
   thousand rows; the total is an estimate. A walk is bounded: where it ends too early, because what
   it looks for is elsewhere in the order, the set is read after all.
+- Sorted by several keys, it is a page of those that a walk by the first key tells (`sort_groups`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from records_service.records.store import Listing
+from records_service.records.store import Listed, Listing
 from records_service.search import index_walks
 from records_service.search.criteria import Searched
 from records_service.search.index_measure import Measured, measured
@@ -21,12 +24,19 @@ from records_service.search.index_sources import Everything, Source
 from records_service.search.index_walks import Walk, walk_by_creation, walk_by_number
 from records_service.search.score_walk import walk_by_score
 from records_service.search.scored import Scored
+from records_service.search.sort_groups import (
+    by_first_key,
+    place_by_first_key,
+    tells_groups,
+    up_to,
+    with_value,
+)
 from records_service.search.sort_walk import may_be_walked, set_by_row, walk_by_row
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
 from records_service.search.value_walk import walk_by_value
-from shared.database import Conn, paging
-from shared.database.paging import Place, Total
+from shared.database import Conn, fetch_planned, paging
+from shared.database.paging import Part, Place, Total
 
 
 async def page(
@@ -37,11 +47,12 @@ async def page(
     Raises `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter
     where the limit is the default.
     """
-    target = _walked_by(query)
-    lacking = [] if target is None else [_lacking(query, target)]
+    first = by_first_key(query)
+    target = _walked_by(first)
+    lacking = [] if target is None else [_lacking(first, target)]
     met = await measured(conn, query, counts=place.counts, besides=lacking)
     for is_thorough in (False, True):
-        if met.is_few:
+        if met.is_few or len(query.sort) > 1:
             break
         walk = await _walk(conn, place, query, met, lacking, is_thorough=is_thorough)
         if walk is None:
@@ -58,10 +69,107 @@ async def page(
         )
         if walked < index_walks.WALKED_MAX:
             part = place.part(found, [one.row["document"] for one in found])
-            counted = paging.COUNTED_MAX + 1 if place.counts else None
-            total = place.total_of(part, counted, met.estimate)
+            total = place.total_of(part, _many(place), met.estimate)
             return Listing(part, total, None, version), met
+    if len(query.sort) > 1 and not met.is_few:
+        listing = await _by_first_key(conn, workspace_id, place, query, met, lacking)
+        if listing is not None:
+            return listing, met
+    part, counted, version = await _read_set(conn, workspace_id, place, query, met)
+    return Listing(part, None if counted is None else Total(counted), None, version), met
+
+
+async def _by_first_key(
+    conn: Conn,
+    workspace_id: str,
+    place: Place,
+    query: Query,
+    met: Measured,
+    lacking: Sequence[Source],
+) -> Listing | None:
+    """The page among those that the first of several keys tells; None if it does not."""
+    if not tells_groups(query):
+        return None
+    begin = place_by_first_key(place)
+    values: list[Any] = [None]
+    if begin is not None:
+        found = await _values_from(conn, begin, by_first_key(query), met, lacking)
+        if found is None:
+            return None
+        if len(found) == begin.rows and found[-1] is not None:
+            among = up_to(query, place, found[-1])
+            found_by = await measured(conn, among, counts=False)
+            if found_by.is_few:
+                part, _, version = await _read_set(conn, workspace_id, place, among, found_by)
+                if not part.rows:
+                    # All of them have gone meanwhile.
+                    return None
+                part = replace(part, has_more=True)
+                total = place.total_of(part, _many(place), met.estimate)
+                return Listing(part, total, None, version)
+        values = [*(place.after or ())[:1], *found[:1]]
+    return await _with_one_value(conn, workspace_id, place, query, met, values)
+
+
+async def _values_from(
+    conn: Conn, place: Place, query: Query, met: Measured, lacking: Sequence[Source]
+) -> list[Any] | None:
+    """By what the records of a page are sorted; None where no walk finds them."""
+    [key] = query.keys
+    order = ", ".join(f"w.{each.order}" for each in place.order)
+    for is_thorough in (False, True):
+        walk = await _walk(conn, place, query, met, lacking, is_thorough=is_thorough)
+        if walk is None:
+            break
+        rows = await fetch_planned(
+            conn,
+            f"WITH {walk.ctes} SELECT ({walk.walked}) AS walked, w.id, w.{key.column} AS value"  # noqa: S608
+            f" FROM (SELECT 1 AS one) AS one LEFT JOIN wanted w ON true ORDER BY {order}",
+            *walk.arguments,
+        )
+        if rows[0]["walked"] < index_walks.WALKED_MAX:
+            return [row["value"] for row in rows if row["id"] is not None]
+    return None
+
+
+async def _with_one_value(
+    conn: Conn, workspace_id: str, place: Place, query: Query, met: Measured, values: Sequence[Any]
+) -> Listing | None:
+    """The page of those with the first of these values of the first key that any have.
+
+    It ends where they end, and the next one begins with the next value. None where the index does
+    not tell who has a value, and for a page by offset.
+    """
+    if place.after is None and place.offset:
+        return None
+    for number, value in enumerate(values, 1):
+        group = with_value(query, place, value)
+        if group is None:
+            return None
+        listing, _ = await page(conn, workspace_id, place=group.place, query=group.query)
+        part, last = listing.part, listing.last
+        if not part.rows and number < len(values):
+            continue
+        if not part.rows and (place.after is None or place.after[0] != value):
+            # Those that had it have gone meanwhile.
+            return None
+        if last is None and part.rows:
+            last = tuple(part.rows[-1].row[key.column] for key in group.place.order)
+        # Those without a value come last.
+        has_more = part.has_more or (value is not None and bool(part.rows))
+        part = replace(part, has_more=has_more)
+        total = place.total_of(part, _many(place), met.estimate)
+        place_of_last = None if last is None else (value, *last)
+        return replace(listing, part=part, total=total, last=place_of_last)
+    return None
+
+
+async def _read_set(
+    conn: Conn, workspace_id: str, place: Place, query: Query, met: Measured
+) -> tuple[Part[Listed], int | None, int]:
+    """The page of all that meet a condition, how many these are, and the version of the model."""
     arguments = Arguments(query.arguments)
+    target = _walked_by(query)
     view = None if target is None else query.index.sort_view(target, query.sort[0].scope)
     if target is not None and view is not None and may_be_walked(place, met.matches):
         source, _ = all_found(met, arguments)
@@ -80,9 +188,12 @@ async def page(
         counted="SELECT count(*) FROM met" if place.counts else "SELECT NULL::bigint",
         arguments=arguments,
     )
-    part = place.part(found, [one.row["document"] for one in found])
-    total = None if counted is None else Total(counted)
-    return Listing(part, total, None, version), met
+    return place.part(found, [one.row["document"] for one in found]), counted, version
+
+
+def _many(place: Place) -> int | None:
+    """What is told to be counted of very many records."""
+    return paging.COUNTED_MAX + 1 if place.counts else None
 
 
 def all_found(met: Measured, arguments: Arguments) -> tuple[str, str]:

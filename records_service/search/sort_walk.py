@@ -59,7 +59,7 @@ def walk_by_row(place: Place, query: Query, target: Searched, others: Source) ->
         f" {TERMS} FROM search_records s WHERE s.workspace_id = $1"
         f" AND s.created_at = n.created_at AND s.record_id = n.record_id OFFSET 0) AS s{record}"
     )
-    column = "text" if is_text(target) else "number"
+    column = _column(target)
     # Downwards the rows come group by group, which PostgreSQL does not know to be an order: sorting
     # would read all that a walk may look at.
     order = "" if key.descending else f"ORDER BY n.{column}, n.created_at, n.record_id"
@@ -123,10 +123,9 @@ def walk_by_row(place: Place, query: Query, target: Searched, others: Source) ->
 
 def may_be_walked(place: Place, matches: int) -> bool:
     """Whether the page of a set of so many records is looked for by a walk."""
-    is_ascending = not place.order[0].descending
     has_value = place.after is None or place.after[0] is not None
     is_near = SET_TIMES_PAGE * _needed(place) <= matches
-    return matches >= SET_WALKED_MIN and is_ascending and has_value and is_near
+    return matches >= SET_WALKED_MIN and has_value and is_near
 
 
 def set_by_row(
@@ -151,11 +150,11 @@ def set_by_row(
         f" AND {seen(target.sight, arguments, 'n.')} AND n.record_id NOT IN ({BEHIND})"
         f" AND {_has_value(target)}"
     )
-    column = "text" if is_text(target) else "number"
     rows_max = min(max(matches, 1) * ROWS_EACH, _ROWS_MAX)
-    inner = _with_value(place, target, rows, column, arguments, rows_max)
     # Not a condition alone: of that PostgreSQL makes a join, in a loop over what it takes for few.
     is_in_set = f"(n.record_id IN (SELECT m.record_id FROM met m LIMIT {_SET_MAX})) IS TRUE"
+    first_of_set = _downwards if key.descending else _upwards
+    walked = first_of_set(place, target, rows, is_in_set, rows_max, arguments)
     kind = _SQL_KINDS.get(key.kind, "timestamptz")
     value = sort_key(sort, key.column, arguments)[1]
     late = f"SELECT s.record_id, s.created_at, {value} AS value {rows_behind()} OFFSET 0"
@@ -172,11 +171,7 @@ def set_by_row(
     return f"""
         met AS MATERIALIZED (
             SELECT s.record_id, s.created_at, s.schema_id, s.state_id FROM {source}
-        ), walked AS MATERIALIZED (
-            SELECT n.record_id, n.created_at, {public("n", target)} AS value FROM ({inner}) AS n
-             WHERE {is_in_set}
-             ORDER BY n.{column}, n.created_at, n.record_id LIMIT {needed}
-        ), firsts (id, created_at, value) AS MATERIALIZED (
+        ), {walked}, firsts (id, created_at, value) AS MATERIALIZED (
             SELECT * FROM walked WHERE (SELECT count(*) FROM walked) = {needed}
         ), late (id, created_at, value) AS MATERIALIZED (
             SELECT n.record_id, n.created_at, n.value FROM ({late}) AS n
@@ -187,9 +182,74 @@ def set_by_row(
         ), wanted AS MATERIALIZED ({wanted})"""
 
 
+def _upwards(
+    place: Place,
+    target: Searched,
+    rows: str,
+    is_in_set: str,
+    rows_max: int,
+    arguments: Arguments,
+) -> str:
+    """A CTE `walked`: the first rows of a set."""
+    column = _column(target)
+    inner = _with_value(place, target, rows, column, arguments, rows_max)
+    return f"""walked AS MATERIALIZED (
+            SELECT n.record_id, n.created_at, {public("n", target)} AS value FROM ({inner}) AS n
+             WHERE {is_in_set}
+             ORDER BY n.{column}, n.created_at, n.record_id LIMIT {_needed(place)}
+        )"""
+
+
+def _downwards(
+    place: Place,
+    target: Searched,
+    rows: str,
+    is_in_set: str,
+    rows_max: int,
+    arguments: Arguments,
+) -> str:
+    """CTEs that end with `walked`: the first rows of a set.
+
+    The walk reads the index backwards, where equal values come newest first, and stops anywhere
+    among those of the last value that it finds. Of that value, and of the one of a cursor, rows are
+    read forwards.
+    """
+    column, needed, after = _column(target), _needed(place), place.after
+    forwards = f"ORDER BY n.created_at, n.record_id LIMIT {rows_max}"
+    backwards = f"ORDER BY n.{column} DESC, n.created_at DESC, n.record_id DESC LIMIT"
+    same, below, is_reached = f"{rows} AND false", "", "true"
+    if after is not None:
+        at = arguments.name(_raw(target, after[0]), "text" if column == "text" else "float8")
+        same = f"{rows} AND n.{column} = {at}{_later(after, arguments)} {forwards}"
+        below = f" AND n.{column} < {at}"
+        is_reached = f"(SELECT count(*) FROM same_value) < {rows_max}"
+    last = f"(SELECT min(n.{column}) FROM below n)"
+    return f"""same_value AS MATERIALIZED ({same}), below AS MATERIALIZED (
+            SELECT n.* FROM ({rows}{below} {backwards} {rows_max}) AS n
+             WHERE {is_reached} AND {is_in_set} {backwards} {needed}
+        ), last_value AS MATERIALIZED (
+            SELECT n.* FROM ({rows} AND n.{column} = {last} {forwards}) AS n
+             WHERE {is_in_set} ORDER BY n.created_at, n.record_id LIMIT {needed}
+        ), walked AS MATERIALIZED (
+            SELECT n.record_id, n.created_at, {public("n", target)} AS value FROM (
+                SELECT * FROM same_value n WHERE {is_in_set}
+                 UNION ALL
+                SELECT * FROM below n WHERE n.{column} > {last}
+                 UNION ALL
+                SELECT * FROM last_value
+            ) AS n
+             ORDER BY n.{column} DESC, n.created_at, n.record_id LIMIT {needed}
+        )"""
+
+
 def _needed(place: Place) -> int:
     """So many of the first records after the position make the page."""
     return place.rows if place.after is not None else place.offset + place.rows
+
+
+def _column(target: Searched) -> str:
+    """What of a row tells its place in the order."""
+    return "text" if is_text(target) else "number"
 
 
 def _has_value(target: Searched) -> str:

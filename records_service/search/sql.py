@@ -213,7 +213,7 @@ def sort_key(key: SortKey, name: str, arguments: Arguments) -> tuple[Key, str]:
     target = key.target
     if isinstance(target, Scored):
         return Key(name, int, key.descending, nullable=True), target.sql(arguments)
-    kind = str
+    kind, alive = str, ""
     match target.type:
         case AttributeType.NUMBER:
             kind, value = Decimal, f"({_TEXT})::numeric"
@@ -228,16 +228,15 @@ def sort_key(key: SortKey, name: str, arguments: Arguments) -> tuple[Key, str]:
             kind = int
             value = f"array_position({arguments.name(options, 'text[]')}, {_TEXT})"
         case AttributeType.RELATION:
-            value = f'{_TEXT} COLLATE "C"'
+            value, alive = f'{_TEXT} COLLATE "C"', f" WHERE true{_is_alive(target, arguments)}"
         case found:
             text = _URL if found is AttributeType.MEDIA else _TEXT
             # Folding may make a text longer or shorter; what is cut off decides nothing.
             text = folded_in_sql(f"left({text}, {2 * SORTED_LENGTH_MAX})", arguments.folding)
             value = f"left({text}, {SORTED_LENGTH_MAX})"
     source = values(target, key.scope, arguments)
-    expression = (
-        f"CASE WHEN {seen(target.sight, arguments)} THEN (SELECT {value} FROM {source} LIMIT 1) END"  # noqa: S608
-    )
+    first = f"SELECT {value} FROM {source}{alive} LIMIT 1"  # noqa: S608
+    expression = f"CASE WHEN {seen(target.sight, arguments)} THEN ({first}) END"
     return Key(name, kind, key.descending, nullable=True), expression
 
 

@@ -11,20 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import orjson
-
 from records_service.attributes.model import AttributeType
 from records_service.blueprint.blueprint import Blueprint
 from records_service.permissions.rules import Role
-from records_service.search.full_text import (
-    full_text,
-    large_lists,
-    options_of,
-    views,
-)
+from records_service.search.full_text import full_text, large_lists, options_of
 from records_service.search.sql import Arguments, pattern
 from records_service.search.text_options import OPTIONS_MAX, has_chosen, options_labelled
 from records_service.search.text_samples import Part
+from records_service.search.text_sight import TextSight
 from records_service.search_texts.documents import (
     OF_VARIANT,
     keys_of_part,
@@ -74,7 +68,7 @@ class TextIndex:
         self._blueprint = blueprint
         self._role = role
         self._schema_id = schema_id
-        self._seen, self._hidden = views(blueprint, role)
+        self._sight = TextSight(blueprint, role)
         languages = languages_of(blueprint.dimensions.values())
         self._configurations = sorted(
             {"simple", *(name for segments in languages.values() for name in segments.values())}
@@ -120,7 +114,7 @@ class TextIndex:
 
     def arguments(self, *, with_state: bool) -> Arguments:
         """The first arguments of a statement that reads the state of records, or does not."""
-        moves = self._blueprint.state_moves if with_state or self._hidden else {}
+        moves = self._blueprint.state_moves if with_state or self._sight.needs_state else {}
         return Arguments.of(
             self._blueprint.workspace_id,
             moves,
@@ -135,7 +129,7 @@ class TextIndex:
         condition = self._condition(queries, keys, arguments, are_candidates=True)
         return (
             "SELECT t.record_id AS id, t.created_at"  # noqa: S608
-            f" FROM {self._from(arguments, is_asked_once=True)}"
+            f" FROM {self._sight.rows(arguments, is_asked_once=True)}"
             f" WHERE t.workspace_id = $1 AND t.keys @@ ({keys.all}) AND {condition}"
         )
 
@@ -148,7 +142,7 @@ class TextIndex:
             f" WHERE {self._in_part(part, keys, arguments)} LIMIT {candidates_max}"
         )
         return (
-            f"SELECT 1 AS one FROM {self._from(arguments, f'({rows}) AS t')}"  # noqa: S608
+            f"SELECT 1 AS one FROM {self._sight.rows(arguments, f'({rows}) AS t')}"  # noqa: S608
             f" WHERE {self._condition(queries, keys, arguments, are_candidates=True)}"
         )
 
@@ -177,7 +171,7 @@ class TextIndex:
         ranks = " + ".join(f"coalesce(h.rank_{number}, 0)" for number in self._wanted())
         return (
             f"SELECT t.record_id AS id, t.created_at, ({ranks})::float8 AS rank"  # noqa: S608
-            f" FROM {self._from(arguments)}"
+            f" FROM {self._sight.rows(arguments)}"
             f" CROSS JOIN LATERAL ({self._ranks(queries)} OFFSET 0) AS h"
         )
 
@@ -207,7 +201,7 @@ class TextIndex:
         queries = self._queries(arguments)
         keys = self._keys(0, queries, arguments, of_words=True)
         return (
-            f"SELECT t.record_id AS id, t.created_at FROM {self._from(arguments)}"  # noqa: S608
+            f"SELECT t.record_id AS id, t.created_at FROM {self._sight.rows(arguments)}"  # noqa: S608
             f" WHERE {_same(row)} AND {self._condition(queries, keys, arguments)}"
         )
 
@@ -219,7 +213,7 @@ class TextIndex:
         queries = self._queries(arguments)
         keys = self._keys(0, queries, arguments, of_words=True)
         return (
-            f"SELECT t.record_id AS id, t.created_at FROM {self._from(arguments)}"  # noqa: S608
+            f"SELECT t.record_id AS id, t.created_at FROM {self._sight.rows(arguments)}"  # noqa: S608
             f" WHERE t.workspace_id = $1 AND {part.outside('t.level', 't.record_id')}"
             f" AND {self._condition(queries, keys, arguments)}"
         )
@@ -241,29 +235,6 @@ class TextIndex:
             f" {found.source}"
             f" WHERE {self._in_schema('r', arguments)}{found.condition}"
         )
-
-    def _from(
-        self,
-        arguments: Arguments,
-        source: str = "search_texts t",
-        *,
-        is_asked_once: bool = False,
-    ) -> str:
-        """The rows `t`, each with `v`: which attributes are seen of it, and which are hidden.
-
-        Where all texts are seen, which of them has a word makes no difference. `is_asked_once`:
-        mostly nothing else of `v` is asked, so it is not worth a subquery of its own for each row.
-        """
-        views = f"{_document(self._seen, arguments)} -> t.schema_id AS seen"
-        are_all_seen = "v.seen ?& t.attributes"
-        if self._hidden:
-            source += " JOIN records r ON r.workspace_id = $1 AND r.id = t.record_id"
-            place = f"t.schema_id || ' ' || coalesce({arguments.state}, '')"
-            views += f", {_document(self._hidden, arguments)} -> ({place}) AS hidden"
-            are_all_seen += " AND v.hidden IS NULL"
-        end = "" if is_asked_once else " OFFSET 0"
-        views = f"SELECT v.*, {are_all_seen} AS are_all_seen FROM (SELECT {views}{end}) AS v"  # noqa: S608
-        return f"{source} CROSS JOIN LATERAL ({views}{end}) AS v"
 
     def _queries(self, arguments: Arguments) -> list[str]:
         """Each term as an expression of a `tsquery`."""
@@ -315,7 +286,7 @@ class TextIndex:
         conditions = []
         for number, (term, query) in enumerate(zip(self._terms, queries, strict=True)):
             # Options first: to look at the keys or words of a row takes several times as long.
-            ways = has_chosen(self._options[term], self._visible, arguments)
+            ways = has_chosen(self._options[term], self._sight.visible, arguments)
             if are_known and not term.excluded:
                 ways.append(f"h.rank_{number} IS NOT NULL")
             else:
@@ -333,7 +304,7 @@ class TextIndex:
                 ways.append(
                     f"EXISTS (SELECT FROM ({_FOLDED}) AS f"
                     f" WHERE f.f LIKE {part} AND {attribute} = ANY({codes})"
-                    f" AND {self._visible(attribute)})"
+                    f" AND {self._sight.visible(attribute)})"
                 )
             found = f"({' OR '.join(ways)})"
             conditions.append(f"NOT {found}" if term.excluded else found)
@@ -363,19 +334,13 @@ class TextIndex:
         )
         return (
             f"SELECT {ranks} FROM ({_WORDS}) AS w"  # noqa: S608
-            f" WHERE v.are_all_seen OR {self._visible('w.of')}"
+            f" WHERE v.are_all_seen OR {self._sight.visible('w.of')}"
         )
 
     def _words(self, query: str) -> str:
         """The condition that a row `t` has words that are seen."""
-        return (
-            f"EXISTS (SELECT FROM ({_WORDS}) AS w WHERE w.w @@ {query} AND {self._visible('w.of')})"
-        )
-
-    def _visible(self, attribute: str) -> str:
-        """The condition that the caller sees this attribute of the record of `t`."""
-        hidden = f" AND v.hidden ? {attribute} IS NOT TRUE" if self._hidden else ""
-        return f"v.seen ? {attribute}{hidden}"
+        visible = self._sight.visible("w.of")
+        return f"EXISTS (SELECT FROM ({_WORDS}) AS w WHERE w.w @@ {query} AND {visible})"
 
     def _in_schema(self, row: str, arguments: Arguments) -> str:
         if self._schema_id is None:
@@ -386,7 +351,3 @@ class TextIndex:
 def _same(row: str) -> str:
     """The condition that a row `t` is of the record of another row."""
     return f"t.workspace_id = $1 AND t.created_at = {row}.created_at AND t.record_id = {row}.id"
-
-
-def _document(value: object, arguments: Arguments) -> str:
-    return f"{arguments.name(orjson.dumps(value).decode(), 'text')}::jsonb"

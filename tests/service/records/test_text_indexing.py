@@ -167,8 +167,14 @@ async def test_an_attribute_with_an_old_id_has_no_old_words(notes: RecordsWorksp
     schema = (await notes.admin.get("/schemas/schema-x")).ok()
     groups = [{"name": "All", "attributeIds": ["attr-name", "attr-price"]}]
     (await notes.admin.put("/schemas/schema-x", {**schema, "attributeGroups": groups})).ok()
+    # The index still has the words of what the schema has lost, and of what is deleted.
+    await index_all(notes)
+    assert await layout(notes) is not None
+    assert await found(notes, "zebra") == []
     (await notes.admin.delete("/attributes/attr-note")).ok()
     await index_all(notes)
+    assert await layout(notes) is not None
+    assert await found(notes, "zebra") == []
     await notes.attribute("note")
     (await notes.admin.put("/schemas/schema-x", schema)).ok()
     assert (await notes.admin.get("/records/ent-a")).ok()["values"] == {}
