@@ -17,6 +17,7 @@ from records_service.bulk.calls import (
 )
 from records_service.bulk.handlers import routes as bulk_routes
 from records_service.catalogs.assignments.handlers import routes as assignment_routes
+from records_service.catalogs.categories import removal as category_removal
 from records_service.catalogs.categories.commands import TREE_CHANGE_SLOTS
 from records_service.catalogs.categories.handlers import catalog_routes as tree_routes
 from records_service.catalogs.categories.handlers import routes as category_routes
@@ -62,7 +63,7 @@ from records_service.model_objects.commands import (
 )
 from records_service.model_objects.value_index import VALUE_INDEX
 from records_service.option_bulk.handlers import routes as option_bulk_routes
-from records_service.option_lists import removal
+from records_service.option_lists import removal as option_removal
 from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.permissions.roles import ROLE_LOOKUPS, ROLES, Roles
 from records_service.previews.handlers import attribute_routes as attribute_preview_routes
@@ -124,7 +125,8 @@ JOBS: Final[Mapping[str, Slice]] = {
     conversions.JOB: conversions.convert_some,
     retention.JOB: retention.remove_some,
     filling.JOB: filling.mark_some,
-    removal.JOB: removal.remove_some,
+    option_removal.JOB: option_removal.remove_some,
+    category_removal.JOB: category_removal.remove_some,
 }
 ROUTES = (
     bulk_routes,

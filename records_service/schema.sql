@@ -379,7 +379,8 @@ CREATE TABLE public.catalogs (
     categories bigint DEFAULT 0 NOT NULL,
     bytes bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL
+    updated_at timestamp with time zone NOT NULL,
+    is_deleted boolean DEFAULT false NOT NULL
 );
 
 CREATE TABLE public.categories (
@@ -395,7 +396,9 @@ CREATE TABLE public.categories (
     version bigint NOT NULL,
     assignments_version bigint NOT NULL,
     created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL
+    updated_at timestamp with time zone NOT NULL,
+    is_deleted boolean DEFAULT false NOT NULL,
+    emptied_up_to timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.category_assignments (
@@ -1181,6 +1184,8 @@ CREATE UNIQUE INDEX catalogs_external_key_taken ON public.catalogs USING btree (
 CREATE UNIQUE INDEX categories_alias_taken ON public.categories USING btree (workspace_id, catalog_id, parent_id, alias) NULLS NOT DISTINCT WHERE (alias IS NOT NULL);
 
 CREATE INDEX categories_below ON public.categories USING btree (workspace_id, parent_id);
+
+CREATE INDEX categories_deleted ON public.categories USING btree (workspace_id, id) WHERE is_deleted;
 
 CREATE UNIQUE INDEX categories_external_key_taken ON public.categories USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 

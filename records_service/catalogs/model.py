@@ -16,7 +16,7 @@ from shared.http.shapes import Shape
 CATALOGS_MAX: Final = 1_000
 """In one workspace."""
 
-CATALOG: Final = Kind("catalogs", "cat", "Catalog", "/api/v1/catalogs")
+CATALOG: Final = Kind("catalogs", "cat", "Catalog", "/api/v1/catalogs", present="NOT is_deleted")
 
 
 class CatalogDraft(Body):

@@ -7,7 +7,6 @@ workspace is `$1`. What lies in catalogs that the caller may not view is in none
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from records_service.catalogs.categories.store import BRANCH
@@ -32,14 +31,17 @@ async def page(
     narrowing: Narrowing = WHOLE,
 ) -> Piece:
     """Catalogs that the role may view, in order of creation after this one, bodies as text."""
-    seen = narrowing.and_in(partial(in_view, "id", role))
-    return await model_objects.page(conn, CATALOG, workspace_id, after, seen)
+
+    def seen(arguments: list[Any]) -> str:
+        return f"{CATALOG.present} AND {in_view('id', role, arguments)}"
+
+    return await model_objects.page(conn, CATALOG, workspace_id, after, narrowing.and_in(seen))
 
 
 async def count(conn: Conn, workspace_id: str) -> int:
     """How many catalogs the workspace has."""
     number: int = await conn.fetchval(
-        "SELECT count(*) FROM catalogs WHERE workspace_id = $1", workspace_id
+        "SELECT count(*) FROM catalogs WHERE workspace_id = $1 AND NOT is_deleted", workspace_id
     )
     return number
 
@@ -105,6 +107,16 @@ def in_view(column: str, role: Role | None, arguments: list[Any]) -> str:
     return f"{column} <> ALL({number})" if seen.all_others else f"{column} = ANY({number})"
 
 
+def assignments_in_view(role: Role | None, arguments: list[Any]) -> str:
+    """SQL: the assignment `a` is to a category that there is, in a catalog that the role may view.
+
+    Categories of which a job still removes the assignments are mostly none: PostgreSQL reads them
+    once for each statement, and looks each assignment up in what it has read.
+    """
+    removed = "SELECT id FROM categories WHERE workspace_id = $1 AND is_deleted"
+    return f"{in_view('a.catalog_id', role, arguments)} AND a.category_id NOT IN ({removed})"
+
+
 def records_in_category(
     category_id: str,
     role: Role | None,
@@ -124,7 +136,7 @@ def records_in_category(
     return (  # constants and numbers of arguments
         "SELECT a.record_id FROM category_assignments a"  # noqa: S608
         f" WHERE a.workspace_id = $1 AND a.category_id {where}"
-        f" AND {in_view('a.catalog_id', role, arguments)}"
+        f" AND {assignments_in_view(role, arguments)}"
     )
 
 
@@ -134,5 +146,5 @@ def records_in_catalog(catalog_id: str, role: Role | None, arguments: list[Any])
     return (
         "SELECT a.record_id FROM category_assignments a"  # noqa: S608
         f" WHERE a.workspace_id = $1 AND a.catalog_id = ${len(arguments)}"
-        f" AND {in_view('a.catalog_id', role, arguments)}"
+        f" AND {assignments_in_view(role, arguments)}"
     )

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from records_service.attributes.model import AttributeType
 from records_service.blueprint.blueprint import Blueprint
-from records_service.catalogs.store import in_view
+from records_service.catalogs.store import assignments_in_view
 from records_service.permissions.rules import Role
 from records_service.search.criteria import CATEGORY, Reader, Searched
 from records_service.search.sql import Arguments, seen, values
@@ -98,7 +98,7 @@ def counted_elsewhere(name: str, role: Role | None, arguments: Arguments) -> str
         return (
             "SELECT met.id, a.category_id AS value FROM met"  # noqa: S608
             " JOIN category_assignments a ON a.workspace_id = $1 AND a.record_id = met.id"
-            f" WHERE {in_view('a.catalog_id', role, arguments)}"
+            f" WHERE {assignments_in_view(role, arguments)}"
         )
     return f"SELECT met.id, met.{_COLUMNS[name]} AS value FROM met"  # noqa: S608
 

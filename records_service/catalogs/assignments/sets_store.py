@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from records_service.catalogs.assignments.store import LockedCategory
-from records_service.catalogs.store import in_view
+from records_service.catalogs.store import assignments_in_view
 from records_service.permissions.rules import Role
 from shared.database import Conn, Record
 from shared.events import Event
@@ -28,11 +28,11 @@ async def seen_of(
     arguments: list[Any] = [workspace_id, list(record_ids)]
     rows = await conn.fetch(
         f"""
-        SELECT record_id, array_agg(category_id ORDER BY category_id) AS category_ids
-          FROM category_assignments
-         WHERE workspace_id = $1 AND record_id = ANY($2::text[])
-           AND {in_view("catalog_id", role, arguments)}
-         GROUP BY record_id
+        SELECT a.record_id, array_agg(a.category_id ORDER BY a.category_id) AS category_ids
+          FROM category_assignments a
+         WHERE a.workspace_id = $1 AND a.record_id = ANY($2::text[])
+           AND {assignments_in_view(role, arguments)}
+         GROUP BY a.record_id
         """,  # noqa: S608 - the condition is a constant
         *arguments,
     )
@@ -53,7 +53,7 @@ async def assigned(
           FROM records r
           LEFT JOIN category_assignments a
             ON a.workspace_id = r.workspace_id AND a.record_id = r.id
-           AND {in_view("a.catalog_id", role, arguments)}
+           AND {assignments_in_view(role, arguments)}
          WHERE r.workspace_id = $1 AND r.id = ANY($2::text[])
         """,  # noqa: S608 - the condition is a constant
         *arguments,
@@ -72,7 +72,7 @@ async def lock_categories(
         SELECT id, catalog_id, assignments_version,
                set_config('plan_cache_mode', 'force_custom_plan', true)
           FROM categories
-         WHERE workspace_id = $1 AND id = ANY($2::text[])
+         WHERE workspace_id = $1 AND id = ANY($2::text[]) AND NOT is_deleted
          ORDER BY id
            FOR NO KEY UPDATE
         """,

@@ -42,7 +42,7 @@ async def lock_category(conn: Conn, workspace_id: str, category_id: str) -> Lock
         SELECT id, catalog_id, assignments_version,
                set_config('plan_cache_mode', 'force_custom_plan', true)
           FROM categories
-         WHERE workspace_id = $1 AND id = $2
+         WHERE workspace_id = $1 AND id = $2 AND NOT is_deleted
            FOR NO KEY UPDATE
         """,
         workspace_id,

@@ -40,11 +40,12 @@ async def by_id_or_key(
         f"""
         SELECT id, catalog_id, body ->> 'externalKey' AS external_key
           FROM categories
-         WHERE workspace_id = $1 AND id = ANY($2::text[]) AND {view}
+         WHERE workspace_id = $1 AND id = ANY($2::text[]) AND NOT is_deleted AND {view}
          UNION
         SELECT id, catalog_id, body ->> 'externalKey'
           FROM categories
-         WHERE workspace_id = $1 AND body ->> 'externalKey' = ANY($2::text[]) AND {view}
+         WHERE workspace_id = $1 AND body ->> 'externalKey' = ANY($2::text[])
+           AND NOT is_deleted AND {view}
         """,  # noqa: S608 - the condition is a constant
         *arguments,
     )
@@ -65,7 +66,7 @@ async def at_the_top(
         SELECT c.id, c.catalog_id, t.alias AS above, c.alias, c.body ->> 'name' AS name
           FROM catalogs t
           JOIN categories c ON c.workspace_id = t.workspace_id AND c.catalog_id = t.id
-         WHERE t.workspace_id = $1 AND t.alias = ANY($2::text[])
+         WHERE t.workspace_id = $1 AND t.alias = ANY($2::text[]) AND NOT t.is_deleted
            AND {in_view("t.id", role, arguments)}
            AND c.parent_id IS NULL
            AND (c.alias = ANY($3::text[]) OR c.body ->> 'name' = ANY($3::text[]))

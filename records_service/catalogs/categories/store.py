@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import itemgetter
 from typing import Final
 
 from records_service.catalogs.categories.model import CATEGORY, Category
@@ -13,21 +13,18 @@ from records_service.catalogs.categories.tree import AFTER_ALL, CODE_LENGTH
 from records_service.model_objects.store import external_key_taken
 from shared.database import Conn, Record, mapping_constraints
 from shared.errors import Conflict, NotFound, truncated
-from shared.events import Event
-from shared.messaging import outbox
 
 _COLUMNS = (
     "id, catalog_id, parent_id, path, alias, body, sort_order, version, created_at, updated_at"
 )
 
-DELETED_AT_ONCE: Final = 1_000
 PLANNED_ONCE_FROM: Final = 200
 
 _BELOW: Final = (
     "SELECT below.id FROM categories top JOIN categories below"
     " ON below.workspace_id = top.workspace_id AND below.catalog_id = top.catalog_id"
     " AND below.path >= top.path AND below.path < top.path || '~'"
-    " WHERE top.workspace_id = $1"
+    " WHERE top.workspace_id = $1 AND NOT top.is_deleted"
 )
 BRANCH: Final = _BELOW + " AND top.id = {category_id}"
 """SQL: a SELECT of the ids of a category and of those below it; `category_id` is to be put in."""
@@ -46,7 +43,7 @@ async def lock_tree(conn: Conn, workspace_id: str, catalog_id: str) -> None:
         """
         SELECT set_config('plan_cache_mode', 'force_custom_plan', true)
           FROM catalogs
-         WHERE workspace_id = $1 AND id = $2
+         WHERE workspace_id = $1 AND id = $2 AND NOT is_deleted
            FOR NO KEY UPDATE
         """,
         workspace_id,
@@ -125,7 +122,10 @@ async def get(conn: Conn, workspace_id: str, category_id: str) -> Category:
 async def find(conn: Conn, workspace_id: str, category_id: str) -> Category | None:
     """One category, if it exists."""
     row = await conn.fetchrow(
-        f"SELECT {_COLUMNS} FROM categories WHERE workspace_id = $1 AND id = $2",  # noqa: S608
+        f"""
+        SELECT {_COLUMNS} FROM categories
+         WHERE workspace_id = $1 AND id = $2 AND NOT is_deleted
+        """,  # noqa: S608
         workspace_id,
         category_id,
     )
@@ -151,7 +151,7 @@ async def tree(
           FROM catalogs t
           LEFT JOIN categories c ON c.workspace_id = t.workspace_id AND c.catalog_id = t.id
                 {branch}
-         WHERE t.workspace_id = $1 AND t.id = $2
+         WHERE t.workspace_id = $1 AND t.id = $2 AND NOT t.is_deleted
         """,  # noqa: S608
         *arguments,
     )
@@ -169,7 +169,7 @@ async def levels(conn: Conn, workspace_id: str, category: Category) -> int:
         """,
         workspace_id,
         category.catalog_id,
-        *_range(category.path),
+        *range_of(category.path),
     )
     return (longest - len(category.path)) // CODE_LENGTH + 1
 
@@ -230,7 +230,7 @@ async def update(conn: Conn, workspace_id: str, old: Category, new: Category) ->
             """,
             workspace_id,
             old.catalog_id,
-            *_range(old.path),
+            *range_of(old.path),
             new.path,
             len(old.path) + 1,
         )
@@ -250,17 +250,16 @@ async def lock_branch(
         """,
         workspace_id,
         catalog_id,
-        *_range(path),
+        *range_of(path),
     )
 
 
-async def delete(
-    conn: Conn, workspace_id: str, rows: Sequence[Record], events: Iterable[Event]
-) -> None:
-    """Delete locked categories with their assignments, and stage the events."""
+async def delete(conn: Conn, workspace_id: str, rows: Sequence[Record]) -> None:
+    """Delete locked categories with their assignments.
+
+    From here on, deletions of the records that are in them wait for the commit.
+    """
     ids = [row["id"] for row in rows]
-    # First, because from the next statement on deletions of these records wait for the commit.
-    await outbox.stage(conn, *events)
     # In the order in which the deletion of records takes them, so that the two never wait for each
     # other in a circle.
     await conn.execute(
@@ -274,29 +273,35 @@ async def delete(
         workspace_id,
         ids,
     )
-    if len(rows) > PLANNED_ONCE_FROM:
-        # Foreign keys are looked at twice for each category: planned anew each time, that would be
-        # two thirds of the work. What the session knows of earlier is forgotten, so the one plan is
-        # for the tables as they are now.
-        await conn.execute("DISCARD PLANS")
-        await conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-    # Some at a time, because a statement has a time limit; what is below another goes before it.
-    upwards = [row["id"] for row in sorted(rows, key=itemgetter("path"), reverse=True)]
-    for begin in range(0, len(upwards), DELETED_AT_ONCE):
-        some = upwards[begin : begin + DELETED_AT_ONCE]
+    async with planning_foreign_keys_once(conn, len(rows)):
         await conn.execute(
             """
             DELETE FROM category_assignments
              WHERE workspace_id = $1 AND category_id = ANY($2::text[])
             """,
             workspace_id,
-            some,
+            ids,
         )
         await conn.execute(
             "DELETE FROM categories WHERE workspace_id = $1 AND id = ANY($2::text[])",
             workspace_id,
-            some,
+            ids,
         )
+
+
+@asynccontextmanager
+async def planning_foreign_keys_once(conn: Conn, rows: int) -> AsyncIterator[None]:
+    """Plan what foreign keys look up once for a statement, if it changes many rows.
+
+    Planned anew for each row, that would be two thirds of the work. What the session knows of
+    earlier is forgotten, so the plans are for the tables as they are now.
+    """
+    if rows <= PLANNED_ONCE_FROM:
+        yield
+        return
+    await conn.execute("DISCARD PLANS")
+    await conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    yield
     await conn.execute("SET LOCAL plan_cache_mode = force_custom_plan")
 
 
@@ -305,7 +310,7 @@ def now(last: datetime) -> datetime:
     return max(datetime.now(UTC), last)
 
 
-def _range(path: str) -> tuple[str, str]:
+def range_of(path: str) -> tuple[str, str]:
     """From a path to the end of what is below it."""
     return path, path + AFTER_ALL
 

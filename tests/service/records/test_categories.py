@@ -276,8 +276,7 @@ async def test_what_is_moved_away_outlives_its_former_parent(shop, admin):
     assert counts == {"categories": 0, "bytes": 0, "codes": 4}
 
 
-async def test_a_large_branch_is_deleted_some_categories_at_a_time(shop, admin, monkeypatch):
-    monkeypatch.setattr(store, "DELETED_AT_ONCE", 2)
+async def test_foreign_keys_are_planned_once_for_a_branch(shop, admin, monkeypatch):
     monkeypatch.setattr(store, "PLANNED_ONCE_FROM", 2)
     await chain(shop, "a", "b", "c", "d")
     for number in range(3):

@@ -9,14 +9,22 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service.catalogs.categories import store
+from records_service.catalogs.categories import removal
 from shared.events import EventType
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
+from tests.service.records import job_turns
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WAIT_S = 5.0
+
+
+@pytest.fixture(params=["small", "large"], autouse=True)
+def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request removes all that is in the tree, or leaves that to a job."""
+    if request.param == "large":
+        monkeypatch.setattr(removal, "CATEGORIES_IN_REQUEST", 0)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -42,7 +50,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
 
     async def done(deletion: Awaitable[Answer], between: Callable[[], Awaitable[Any]]) -> Answer:
         deleted, goes_on = asyncio.Event(), asyncio.Event()
-        delete = store.delete
+        delete = removal.remove_or_request
 
         async def paused(*arguments: Any) -> None:
             await delete(*arguments)
@@ -50,7 +58,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
                 deleted.set()
                 await goes_on.wait()
 
-        monkeypatch.setattr(store, "delete", paused)
+        monkeypatch.setattr(removal, "remove_or_request", paused)
         deleting = asyncio.ensure_future(deletion)
         try:
             async with asyncio.timeout(WAIT_S):
@@ -77,6 +85,7 @@ async def test_other_trees_are_changed_while_one_is_deleted(shops, admin, meanwh
         (await admin.delete("/categories/ctg-c")).ok()
 
     assert (await meanwhile(admin.delete(path), between)).status == 204
+    await job_turns.finish(shops)
     left = await shops.fetch("SELECT category_id FROM category_assignments WHERE workspace_id = $1")
     assert left == []
     assert (await admin.get("/categories/ctg-b")).status == 404
@@ -99,7 +108,17 @@ async def test_a_change_of_the_tree_waits_for_its_deletion(shops, admin, meanwhi
     assert answers[0] == error(404, "NOT_FOUND", "Catalog 'cat-webshop' not found")
     assert answers[1] in (gone, error(404, "NOT_FOUND", "Catalog 'cat-webshop' not found"))
     assert answers[2] == gone
+    await job_turns.finish(shops)
     assert await shops.fetch("SELECT 1 FROM categories WHERE workspace_id = $1") == []
+
+
+@pytest.mark.parametrize("size", ["large"], indirect=True)
+async def test_a_record_of_a_large_tree_does_not_wait_for_its_deletion(shops, admin, meanwhile):
+    async def between() -> None:
+        assert (await admin.delete("/records/ent-one")).status == 204
+
+    assert (await meanwhile(admin.delete("/catalogs/cat-webshop"), between)).status == 204
+    await job_turns.finish(shops)
 
 
 async def test_an_id_that_is_being_deleted_is_made_again_and_goes_on_counting(
