@@ -8,11 +8,17 @@ from shared.database import Database
 
 
 async def dump(databases: Mapping[str, Database]) -> dict[str, list[str]]:
-    """Every row of every table as text, by `database.table`."""
+    """Every row of every table as text, by `database.table`.
+
+    But for `incarnations`, which processes change on their own, request or not.
+    """
     found: dict[str, list[str]] = {}
     for name, database in databases.items():
         tables = await database.fetch(
-            "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = 'public'"
+            """
+            SELECT tablename FROM pg_catalog.pg_tables
+             WHERE schemaname = 'public' AND tablename <> 'incarnations'
+            """
         )
         async with database.acquire() as conn:
             for (table,) in tables:
