@@ -21,8 +21,7 @@ from records_service.search.index_numbers import number_met
 from records_service.search.index_query import Query, expression
 from records_service.search.index_sources import Numbers, Source, rows_with_terms
 from records_service.search.index_terms import is_single
-from records_service.search.score_sources import rows_behind
-from records_service.search.sort_sources import is_text
+from records_service.search.sort_sources import is_text, rows_in_order
 from records_service.search.sql import Arguments
 from records_service.search.text_index import BEHIND
 from records_service.search_index.terms import number_of
@@ -193,14 +192,7 @@ class Between(Source):
 
     def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
         """See `Source`."""
-        sample = " AND {}.bucket = 0" if sampled else ""
-        rows = (
-            "SELECT n.record_id, n.created_at, n.schema_id, n.state_id FROM search_sorts n"  # noqa: S608
-            f" WHERE n.workspace_id = $1 AND {self._between(arguments)}{sample.format('n')}"
-            f" AND n.record_id NOT IN ({BEHIND})"
-            " UNION ALL SELECT s.record_id, s.created_at, s.schema_id, s.state_id"
-            f" {rows_behind()}{sample.format('s')}"
-        )
+        rows = rows_in_order(self._between(arguments), sampled=sampled)
         return rows_with_terms(rows, with_terms, sampled)
 
     def met(self, arguments: Arguments) -> str:

@@ -86,6 +86,21 @@ def place_in(view: int, sort: SortKey, key: Key, arguments: Arguments) -> str:
     )
 
 
+def rows_in_order(condition: str, *, sampled: bool) -> str:
+    """The records whose row `n` of a stored order meets a condition, and then all that are behind.
+
+    It ends in the condition of the rows `s` of those, to which more may be added.
+    """
+    sample = " AND {}.bucket = 0" if sampled else ""
+    return (
+        "SELECT n.record_id, n.created_at, n.schema_id, n.state_id FROM search_sorts n"
+        f" WHERE n.workspace_id = $1 AND {condition}{sample.format('n')}"
+        f" AND n.record_id NOT IN ({BEHIND})"
+        " UNION ALL SELECT s.record_id, s.created_at, s.schema_id, s.state_id"
+        f" {rows_behind()}{sample.format('s')}"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Beginning(Source):
     """The records whose text begins so."""
@@ -97,15 +112,8 @@ class Beginning(Source):
 
     def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
         """See `Source`."""
-        sample = " AND {}.bucket = 0" if sampled else ""
-        rows = (
-            "SELECT n.record_id, n.created_at, n.schema_id, n.state_id FROM search_sorts n"
-            f" WHERE n.workspace_id = $1 AND {self._begins(arguments)}{sample.format('n')}"
-            f" AND n.record_id NOT IN ({BEHIND})"
-            " UNION ALL SELECT s.record_id, s.created_at, s.schema_id, s.state_id"
-            f" {rows_behind()}{sample.format('s')}"
-            f" AND {exists(self.comparison, self.target, arguments)}"
-        )
+        rows = rows_in_order(self._begins(arguments), sampled=sampled)
+        rows += f" AND {exists(self.comparison, self.target, arguments)}"
         return rows_with_terms(rows, with_terms, sampled)
 
     def met(self, arguments: Arguments) -> str:
