@@ -64,10 +64,9 @@ async def following(amqp_url: str, database_url: str) -> AsyncIterator[asyncio.s
         str(EXAMPLE),
         env={**os.environ, "SIGMA_AMQP_URL": amqp_url, "FOLLOWER_DATABASE_URL": database_url},
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
-    assert process.stdout is not None
-    async with asyncio.timeout(60):
-        assert await process.stdout.readline() == b"following\n"
+    assert await said_until_following(process) == []
     try:
         yield process
     finally:
@@ -75,6 +74,16 @@ async def following(amqp_url: str, database_url: str) -> AsyncIterator[asyncio.s
             process.kill()
         await process.wait()
         process._transport.close()  # type: ignore[attr-defined]
+
+
+async def said_until_following(process: asyncio.subprocess.Process) -> list[str]:
+    assert process.stdout is not None
+    said = []
+    async with asyncio.timeout(60):
+        while (line := (await process.stdout.readline()).decode().strip()) != "following":
+            assert line or not process.stdout.at_eof()
+            said.append(line)
+    return said
 
 
 async def tell(bus: Bus, *told: Event) -> None:
@@ -173,6 +182,21 @@ async def test_a_broker_and_a_database_that_go_away_cost_nothing(
             owed = 20 * (number + 1)
             await eventually(lambda: _is(changes(follower_db), owed), within_s=60)  # noqa: B023
     assert await waiting(bus, QUEUE.dead) == 0
+
+
+async def test_a_broker_that_falls_silent_is_left(
+    amqp_url: str, database_url: str, bus: Bus, follower_db: Database
+):
+    """Its connections stay open, as those of a machine that has lost its network."""
+    async with (
+        Wire(amqp_url) as silent,
+        following(f"{silent.url} {amqp_url}", database_url) as process,
+    ):
+        silent.hold()
+        said = await said_until_following(process)
+        assert any("No frames were received in 5 seconds" in line for line in said), said
+        await tell(bus, news(EventType.ENTITY_CREATED, "ent-1", 1))
+        await eventually(lambda: _is(changes(follower_db), 1))
 
 
 async def test_a_broker_that_goes_away_before_the_acknowledgement_costs_nothing(
