@@ -23,9 +23,9 @@ import orjson
 import uvloop
 
 from benchmarks import cpu, machine, world
-from benchmarks.files import forget_peak, memory_mb
 from benchmarks.receiver import Receiver, process, receive
 from benchmarks.world import World
+from deploy.local.process_figures import forget_peak, peak_bytes, resident_bytes
 from records_service.channel_records.model import RECORDS_AT_ONCE
 from tests.kit.processes import Process
 from workflow_service.connectors.custom import REQUESTS_AT_ONCE
@@ -80,7 +80,7 @@ async def main(records: int) -> None:
 async def _pushed(here: World, worker: Process, url: str, what: str, records: int) -> int:
     """Push, and say what that was like; the size of a body."""
     forget_peak(worker.pid)
-    before_mb, statements = memory_mb(worker.pid, "VmRSS"), await _statements(here)
+    before_mb, statements = resident_bytes(worker.pid) / 1e6, await _statements(here)
     used = cpu.used(here.stack.servers, {"worker": worker.pid})["worker"]
     await _seen(url, reset=True)
     log = (await here.key.post("/channels/ch-bench/push")).ok()
@@ -95,8 +95,9 @@ async def _pushed(here: World, worker: Process, url: str, what: str, records: in
     print(
         f"  {what}: {records / took_s:,.0f} records/s, {used / records * 1e6:,.0f} us of the"
         f" worker's core each; its memory {before_mb:.0f} MB before, at most"
-        f" {memory_mb(worker.pid):.0f} MB; {(await _statements(here) - statements) / pages:.1f}"
-        f" statements a page; {seen['count']:,} requests"
+        f" {peak_bytes(worker.pid) / 1e6:.0f} MB;"
+        f" {(await _statements(here) - statements) / pages:.1f} statements a page;"
+        f" {seen['count']:,} requests"
     )
     return int(seen["bytes"] / max(seen["count"], 1))
 

@@ -25,6 +25,7 @@ from aiohttp.test_utils import TestServer
 
 from benchmarks import cpu, machine
 from benchmarks.model_changes import fill
+from deploy.local.process_figures import forget_peak, peak_bytes, resident_bytes
 from tests.kit.eventually import eventually
 from tests.kit.processes import Process
 from tests.kit.servers import Servers
@@ -35,7 +36,6 @@ COUNT: Final = 1_000_000
 WORKFLOW: Final = "workflow_service"
 JOB: Final = "/export-jobs/job-bench"
 RUN_S_MAX: Final = 7_200
-_RESET_PEAK: Final = "5"
 
 
 class Receiver:
@@ -91,14 +91,14 @@ async def _exported(
         }
         (await workspace.admin.post("/export-jobs", body)).ok()
         floors = [await _copied(conn, workspace.id)]
-        before = {name: _memory(pid, "VmRSS") for name, pid in processes.items()}
+        before = {name: resident_bytes(pid) / 1e6 for name, pid in processes.items()}
         for pid in processes.values():
-            _begin_peak_anew(pid)
+            forget_peak(pid)
         used, began = cpu.used(stack.servers, processes), time.perf_counter()
         (await workspace.admin.post(f"{JOB}/runs")).ok()
         run = await eventually(partial(_ended, workspace), within_s=RUN_S_MAX)
         took, now = time.perf_counter() - began, cpu.used(stack.servers, processes)
-        peaks = {name: _memory(pid, "VmHWM") for name, pid in processes.items()}
+        peaks = {name: peak_bytes(pid) / 1e6 for name, pid in processes.items()}
         floors.append(await _copied(conn, workspace.id))
     assert run is not None
     assert run["status"] == "success", run
@@ -131,17 +131,6 @@ async def _copied(conn: asyncpg.Connection, workspace_id: str) -> float:
         timeout=1_800,
     )
     return time.perf_counter() - began
-
-
-def _begin_peak_anew(pid: int) -> None:
-    Path(f"/proc/{pid}/clear_refs").write_text(_RESET_PEAK)
-
-
-def _memory(pid: int, field: str) -> float:
-    """MB of a process, as the kernel counts them."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -20,6 +19,7 @@ import aiohttp
 import asyncpg
 
 from benchmarks.world import TEXT, World
+from deploy.local.process_figures import forget_peak, peak_bytes, resident_bytes
 
 ROWS = 200_000
 STEPS = 10
@@ -44,14 +44,6 @@ _RECORDS = """
 """
 
 
-def memory_mb(pid: int, what: str = "VmHWM") -> float:
-    """Megabytes that a process has (`VmRSS`), or has had at most (`VmHWM`)."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(rf"{what}:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) / 1_000
-
-
 def _stat(pid: int) -> list[str]:
     """What the kernel says of a process, from its state on."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -73,11 +65,6 @@ def server_cpu_s(backend: int) -> float:
             if _stat(int(folder.name))[1] == server:
                 used += cpu_s(int(folder.name))
     return used
-
-
-def forget_peak(pid: int) -> None:
-    """Let `VmHWM` begin anew."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 async def imported(here: World, rows: int = ROWS) -> None:
@@ -114,7 +101,8 @@ async def imported(here: World, rows: int = ROWS) -> None:
             done, now, server_now = job["processed"] - before, cpu_s(pid), server_cpu_s(backend)
             print(
                 f"  {job['processed']:>9,} rows, {rate:,.0f}/s so far,"
-                f" worker {memory_mb(pid, 'VmRSS'):.0f} MB, at most {memory_mb(pid):.0f} MB;"
+                f" worker {resident_bytes(pid) / 1e6:.0f} MB,"
+                f" at most {peak_bytes(pid) / 1e6:.0f} MB;"
                 f" CPU of each of the last {done}: worker {1_000 * (now - used) / done:.2f} ms,"
                 f" PostgreSQL {1_000 * (server_now - server_used) / done:.2f} ms",
                 flush=True,
@@ -124,14 +112,14 @@ async def imported(here: World, rows: int = ROWS) -> None:
     took = time.perf_counter() - began
     await conn.close()
     assert job["status"] == "succeeded", job
-    print(f"  imported {rows / took:,.0f}/s; worker at most {memory_mb(pid):.0f} MB")
+    print(f"  imported {rows / took:,.0f}/s; worker at most {peak_bytes(pid) / 1e6:.0f} MB")
 
 
 async def exported(here: World, rows: int = ROWS) -> None:
     """The rate and the memory of an export in each format."""
     pid = here.stack["records_service"].pid
     await _fill(here, rows)
-    print(f"\nExport of {rows} records; the process has {memory_mb(pid, 'VmRSS'):.0f} MB")
+    print(f"\nExport of {rows} records; the process has {resident_bytes(pid) / 1e6:.0f} MB")
     for asked in FORMATS:
         forget_peak(pid)
         began, used = time.perf_counter(), cpu_s(pid)
@@ -141,7 +129,7 @@ async def exported(here: World, rows: int = ROWS) -> None:
         took = time.perf_counter() - began
         print(
             f"  {asked:32} {rows / took:9,.0f}/s {size / took / 1e6:6.1f} MB/s"
-            f" {size / 1e6:7.0f} MB, memory at most {memory_mb(pid):.0f} MB,"
+            f" {size / 1e6:7.0f} MB, memory at most {peak_bytes(pid) / 1e6:.0f} MB,"
             f" {1_000_000 * (cpu_s(pid) - used) / rows:.0f} us of CPU a record",
             flush=True,
         )

@@ -12,6 +12,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _STATE, _USED, _USED_WITH_ENDED = 0, slice(11, 13), slice(11, 15)
 _ZOMBIE: Final = "Z"
+_FORGET_PEAK: Final = "5"
 
 
 def lives(pid: int) -> bool:
@@ -38,6 +39,23 @@ def resident_bytes(pid: int) -> int:
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     return 0
+
+
+def peak_bytes(pid: int) -> int:
+    """The most that `resident_bytes` has been of the program that runs there; 0 if it is gone.
+
+    `ru_maxrss` of the same process begins with the peak of whoever has started it.
+    """
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def forget_peak(pid: int) -> None:
+    """Let `peak_bytes` begin anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text(_FORGET_PEAK)
 
 
 def family(pid: int) -> Iterator[int]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
+import os
 import sys
 from typing import Any
 
+from deploy.local.process_figures import peak_bytes
 from workflow_service.destinations import File, opened
 from workflow_service.outbound.addresses import Allowed
 from workflow_service.outbound.client import Outbound
@@ -24,7 +25,7 @@ async def main(told: dict[str, Any]) -> None:
     file = File(told["name"], told["run_id"], 1, "text/csv")
     async with opened(told["kind"], told["config"], file, outbound) as upload:
         await upload.write(PIECE)
-        before = _peak_bytes()
+        before = peak_bytes(os.getpid())
         for _ in range(told["pieces"] - 1):
             await upload.write(PIECE)
         if not told["commit"]:
@@ -32,16 +33,12 @@ async def main(told: dict[str, Any]) -> None:
             await asyncio.Event().wait()
         path = await upload.commit()
     await outbound.close()
-    _say(json.dumps({"path": path, "grown_bytes": _peak_bytes() - before}))
+    _say(json.dumps({"path": path, "grown_bytes": peak_bytes(os.getpid()) - before}))
 
 
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-
-
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ ROW_BYTES = 6_400
 GROWTH_BYTES_MAX = 6 << 20
 """Less than a third of the rows. A large one fills the buffers of the library and of the ZIP."""
 MEASURED = """
-import json, os, pathlib, re, sys
+import json, os, sys
+from deploy.local.process_figures import peak_bytes
 from deploy.workspaces.__main__ import main
 
 source, target, workspace_id, file = sys.argv[1:]
@@ -32,8 +33,7 @@ for urls, asked in (
     for service, url in json.loads(urls).items():
         os.environ[f"SIGMA_{service.removesuffix('_service').upper()}_DATABASE_URL"] = url
     assert main(asked) == 0
-# `ru_maxrss` would begin with that of the process which has started this one.
-print(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])
+print(peak_bytes(os.getpid()))
 """
 
 
@@ -82,7 +82,7 @@ async def memory_of(source: Mapping[str, str], target: Mapping[str, str], *more:
     )
     out, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
-    return int(out.split()[-1]) * 1024
+    return int(out.split()[-1])
 
 
 async def test_memory_does_not_grow_with_the_workspace(
