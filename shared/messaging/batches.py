@@ -63,6 +63,11 @@ class Batch:
         if not self._left and not self.done.done():
             self.done.set_result(None)
 
+    def give_up(self) -> None:
+        """Nobody waits for the rest, or wants to hear how the channel ended."""
+        if not self.done.cancel() and not self.done.cancelled():
+            self.done.exception()
+
 
 class _Confirm:
     """What the channel's table has of a message instead of a future."""

@@ -15,30 +15,65 @@ from pamqp.commands import Basic
 from shared.messaging import batches, topology
 from shared.messaging.batches import CONTENT_TYPE, PERSISTENT, Batch, Message
 from shared.messaging.connection import (
-    ANSWER_TIMEOUT_S,
     BROKER_ERRORS,
+    CLOSE_TIMEOUT_S,
     NotConfirmed,
     abandoning_is_an_error,
 )
 
 PUBLISH_TIMEOUT_S: Final = 10.0
+FIRST_CONFIRM_S: Final = 3.0
+
+
+class Patience:
+    """How long confirms are waited for: `PUBLISH_TIMEOUT_S`, and the first ones of a channel less.
+
+    A channel that was opened just when a cluster lost a node may never confirm, as the next one
+    does (ADR 96). What was waited in vain doubles the patience with the next channel, so that a
+    slow broker has its time.
+    """
+
+    def __init__(self) -> None:
+        self._first_s = FIRST_CONFIRM_S
+        self.within_s = PUBLISH_TIMEOUT_S
+
+    def with_a_new_channel(self) -> None:
+        """It has confirmed nothing so far."""
+        self.within_s = min(self._first_s, PUBLISH_TIMEOUT_S)
+
+    def in_vain(self) -> None:
+        """Nothing was confirmed in time."""
+        self._first_s = min(2 * self._first_s, PUBLISH_TIMEOUT_S)
+
+    def rewarded(self) -> None:
+        """All was confirmed."""
+        self._first_s = FIRST_CONFIRM_S
+        self.within_s = PUBLISH_TIMEOUT_S
 
 
 class Publisher:
     """One channel with publisher confirms. After a `NotConfirmed`, open a new one."""
 
-    def __init__(self, channel: AbstractChannel, underlay: UnderlayChannel) -> None:
+    def __init__(
+        self, channel: AbstractChannel, underlay: UnderlayChannel, patience: Patience
+    ) -> None:
         self._channel = channel
         self._underlay = underlay
+        self._patience = patience
         self._in_flight: dict[str, asyncio.Event] = {}
 
     @classmethod
-    async def open(cls, connection: AbstractConnection) -> Publisher:
+    async def open(
+        cls, connection: AbstractConnection, patience: Patience | None = None
+    ) -> Publisher:
         """A publisher to the events exchange; `TimeoutError` if the broker opens no channel."""
         channel = connection.channel(publisher_confirms=True, on_return_raises=True)
         async with asyncio.timeout(PUBLISH_TIMEOUT_S):
             await channel.initialize()
-        return cls(channel, cast(UnderlayChannel, await channel.get_underlay_channel()))
+        underlay = cast(UnderlayChannel, await channel.get_underlay_channel())
+        patience = patience or Patience()
+        patience.with_a_new_channel()
+        return cls(channel, underlay, patience)
 
     @property
     def is_open(self) -> bool:
@@ -48,7 +83,7 @@ class Publisher:
     async def close(self) -> None:
         """Close the channel."""
         with suppress(*BROKER_ERRORS):
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._channel.close()
 
     async def publish(
@@ -87,14 +122,17 @@ class Publisher:
                         expiration=None if expires_s is None else str(int(expires_s * 1000)),
                     ),
                     mandatory=mandatory,
-                    timeout=PUBLISH_TIMEOUT_S,
+                    timeout=self._patience.within_s,
                     wait=False,
                 )
         except PublishError:
             return False
         except BROKER_ERRORS as error:
+            if isinstance(error, TimeoutError):
+                self._patience.in_vain()
             raise NotConfirmed(repr(error)) from error
         else:
+            self._patience.rewarded()
             return True
         finally:
             del self._in_flight[message_id]
@@ -117,12 +155,23 @@ class Publisher:
         except BROKER_ERRORS as error:
             raise NotConfirmed(repr(error)) from error
 
-    async def confirmed(self, batch: Batch) -> Sequence[bool]:
-        """Whether the broker has taken each message of the batch.
+    async def confirmed(self, *batches: Batch) -> list[Sequence[bool]]:
+        """Whether the broker has taken each message, for each of the batches.
 
-        One that is lost with the connection, or not told of in time, counts as not taken.
+        One that is lost with the connection, or not told of in time, counts as not taken. Behind
+        the first batch of which not all was told in time, no other is waited for.
         """
-        with suppress(*BROKER_ERRORS), abandoning_is_an_error():
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                await batch.done
-        return batch.confirmed
+        try:
+            with abandoning_is_an_error():
+                for batch in batches:
+                    async with asyncio.timeout(self._patience.within_s):
+                        await batch.done
+                    self._patience.rewarded()
+        except TimeoutError:
+            self._patience.in_vain()
+        except BROKER_ERRORS:
+            pass
+        finally:
+            for batch in batches:
+                batch.give_up()
+        return [batch.confirmed for batch in batches]

@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
@@ -49,7 +50,7 @@ from shared.messaging.connection import (
 from shared.messaging.leadership import end_stale_leader
 from shared.messaging.outbox import COMMITTED
 from shared.messaging.outbox_metrics import measure_outbox
-from shared.messaging.publishing import Publisher
+from shared.messaging.publishing import Patience, Publisher
 from shared.process import tracing
 
 log = structlog.get_logger(__name__)
@@ -167,6 +168,7 @@ class Relay:
         self._watermark = watermark
         self._read_types: dict[str, bool] = {}
         self._watermark_at_s = -WATERMARK_EVERY_S
+        self._patience = Patience()
         self.committed: Final = asyncio.Event()
         """Set it to have the outbox read now instead of at the next poll."""
         self._stopping = False
@@ -204,7 +206,8 @@ class Relay:
                     log.warning("outbox_relay_replaced", silent_for_s=self._lease_s)
                 await asyncio.sleep(LEAD_RETRY_S)
             self._renewed_at_s = time.monotonic()
-            publisher = await self._while_renewing(conn, Publisher.open(connection))
+            opening = Publisher.open(connection, self._patience)
+            publisher = await self._while_renewing(conn, opening)
             try:
                 self.leads = True
                 log.info("outbox_relay_leads")
@@ -318,17 +321,14 @@ class Relay:
         """The others: the next event of each subject, `SENT_AT_ONCE` with one write."""
         waiting = [deque(news) for news in by_subject]
         while waiting:
-            sent = []
-            for start in range(0, len(waiting), SENT_AT_ONCE):
+            heads = [news.popleft() for news in waiting]
+            batches = []
+            for start in range(0, len(heads), SENT_AT_ONCE):
                 self._check_lease()
-                heads = [news.popleft() for news in waiting[start : start + SENT_AT_ONCE]]
-                sent.append((heads, await publisher.send([one.message for one in heads])))
-            taken: list[int] = []
-            for heads, batch in sent:
-                confirmed = await publisher.confirmed(batch)
-                taken += [
-                    one.id for one, is_taken in zip(heads, confirmed, strict=True) if is_taken
-                ]
+                together = [one.message for one in heads[start : start + SENT_AT_ONCE]]
+                batches.append(await publisher.send(together))
+            confirmed = chain.from_iterable(await publisher.confirmed(*batches))
+            taken = [one.id for one, is_taken in zip(heads, confirmed, strict=True) if is_taken]
             settled += taken
             RELAYED.labels("unasked").inc(len(taken))
             if len(taken) < len(waiting):

@@ -83,7 +83,7 @@ DELETE_BEFORE_CONFIRM: Final = Bug(
     (
         Change(
             "shared/messaging/relay.py",
-            "confirmed = await publisher.confirmed(batch)",
+            "confirmed = chain.from_iterable(await publisher.confirmed(*batches))",
             "confirmed = [True] * len(heads)",
         ),
     ),

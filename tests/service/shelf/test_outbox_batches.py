@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 
 from shared.database import Database
 from shared.events import Event
-from shared.messaging import outbox, publishing, topology
-from shared.messaging.batches import Message
+from shared.messaging import connection, outbox, publishing, topology
+from shared.messaging.batches import Batch, Message
 from shared.messaging.connection import Bus
-from shared.messaging.publishing import Publisher
+from shared.messaging.publishing import Patience, Publisher
 from shared.messaging.relay import LeaseExpired, Relay
 from shared.messaging.topology import Queue
 from tests.kit.eventually import eventually
@@ -109,12 +110,75 @@ async def test_what_is_published_into_silence_is_not_confirmed(
         publisher = await Publisher.open(await bus.connection())
         messages = [Message("nobody.has-to-read", f"id-{n}", b"{}") for n in range(3)]
         heard = await publisher.send(messages)
-        assert await publisher.confirmed(heard) == [True] * 3
+        assert await publisher.confirmed(heard) == [[True] * 3]
         wire.hold()
         unheard = await publisher.send(messages)
-        assert await publisher.confirmed(unheard) == [False] * 3
+        assert await publisher.confirmed(unheard) == [[False] * 3]
         wire.cut()
         await bus.stop()
+
+
+async def test_silence_is_waited_out_once_for_all_batches(
+    queue: Queue, amqp_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Ten seconds for each of them would be 80 for what the relay sends together."""
+    monkeypatch.setattr(connection, "HEARTBEAT_S", 600)
+    limits = iter([0.05])
+
+    class ShortAndThenEndless(Patience):
+        @property
+        def within_s(self) -> float:
+            return next(limits, 1_000.0)
+
+        @within_s.setter
+        def within_s(self, _: float) -> None:
+            """What it is told does not matter."""
+
+    async with Wire(amqp_url) as wire, asyncio.timeout(30):
+        bus = Bus(wire.url, "test", [queue])
+        bus.start()
+        publisher = await Publisher.open(await bus.connection(), ShortAndThenEndless())
+        wire.hold()
+        one = [Message("nobody.has-to-read", "id-1", b"{}")]
+        batches = [await publisher.send(one) for _ in range(8)]
+        assert await publisher.confirmed(*batches) == [[False]] * 8
+        wire.cut()
+        await bus.stop()
+
+
+async def test_a_new_channel_that_confirms_nothing_is_soon_left_for_another(
+    db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    """One that was opened while a cluster lost a node may never confirm."""
+    monkeypatch.setattr(publishing, "FIRST_CONFIRM_S", 0.1)
+    monkeypatch.setattr(publishing, "PUBLISH_TIMEOUT_S", 1_000.0)
+    send, publishers = Publisher.send, []
+
+    async def unheard_in_the_first(self: Publisher, messages: Any) -> Any:
+        if self not in publishers:
+            publishers.append(self)
+        if self is publishers[0]:
+            return Batch(len(messages), asyncio.get_running_loop().create_future())
+        return await send(self, messages)
+
+    monkeypatch.setattr(Publisher, "send", unheard_in_the_first)
+    async with db.transaction() as conn:
+        await outbox.stage(conn, unread("ent-1", 1))
+    async with relaying(db, bus):
+        await eventually(lambda: _is(unsent(db), 0), within_s=60)
+
+
+def test_patience_is_short_at_first_and_grows_with_what_is_in_vain():
+    patience, waited = Patience(), []
+    for _ in range(4):
+        patience.with_a_new_channel()
+        waited.append(patience.within_s)
+        patience.in_vain()
+    assert waited == [3.0, 6.0, 10.0, 10.0]
+    patience.rewarded()
+    assert patience.within_s == 10.0
+    patience.with_a_new_channel()
+    assert patience.within_s == 3.0
 
 
 async def test_a_message_for_itself_is_confirmed_among_those_of_a_batch(bus: Bus, queue: Queue):
@@ -127,7 +191,7 @@ async def test_a_message_for_itself_is_confirmed_among_those_of_a_batch(bus: Bus
         )
         assert await publisher.publish(one.type, one.id, one.to_json())
         assert not await publisher.publish(other.type, other.id, other.to_json())
-        assert await publisher.confirmed(batch) == [True, True]
+        assert await publisher.confirmed(batch) == [[True, True]]
     await publisher.close()
 
 
@@ -164,9 +228,9 @@ async def test_nothing_overtakes_an_event_that_was_refused(
         sent.append([(each.subject, each.version) for each in events])
         return await send(self, messages)
 
-    async def refused_once(self: Publisher, batch: Any) -> Any:
-        answer = list(await confirmed(self, batch))
-        return [False, *answer[1:]] if len(sent) == 1 else answer
+    async def refused_once(self: Publisher, *batches: Any) -> Any:
+        (answer,) = await confirmed(self, *batches)
+        return [[False, *answer[1:]] if len(sent) == 1 else answer]
 
     monkeypatch.setattr(Publisher, "send", noted)
     monkeypatch.setattr(Publisher, "confirmed", refused_once)
