@@ -199,9 +199,9 @@ class PrivateServer(ABC):
             **self._as_user(),
         )
 
-    def _wait_until(self, answers: Callable[[], None]) -> None:
+    def _wait_until(self, answers: Callable[[], None], within_s: float = READY_WITHIN_S) -> None:
         """Return when `answers` no longer raises; say why when the process ends or time is up."""
-        ends = time.monotonic() + READY_WITHIN_S
+        ends = time.monotonic() + within_s
         while True:
             try:
                 answers()
@@ -209,7 +209,7 @@ class PrivateServer(ABC):
                 if not self.running:
                     raise StartFailed(self.part, "it exited during start", log=self.log) from error
                 if time.monotonic() > ends:
-                    why = f"it did not answer within {READY_WITHIN_S:.0f} s ({error})"
+                    why = f"it did not answer within {within_s:.0f} s ({error})"
                     raise StartFailed(self.part, why, log=self.log) from error
                 time.sleep(POLL_S)
             else:

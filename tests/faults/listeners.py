@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import cycle
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aio_pika
 import aiohttp
@@ -23,6 +24,7 @@ from tests.faults.history import Change, tokens_of
 from tests.kit.sigma import Caller
 
 EXCHANGE: Final = "sigma.events"
+ARGUMENTS: Final = {"x-queue-type": "quorum", "x-single-active-consumer": True}
 HEARTBEAT_S: Final = 5
 CONNECT_TIMEOUT_S: Final = 3
 PAUSE_S: Final = 0.2
@@ -75,18 +77,26 @@ class Ear:
 
 
 class BusEar(Ear):
-    """A durable queue of its own, bound to the events of records."""
+    """A durable queue of its own, bound to the events of records.
+
+    Only one consumer of it is active, as the documentation asks of whoever needs the order: the
+    next one begins with what the one before has not acknowledged, even if that is only silent.
+    """
 
     def __init__(self, amqp_url: str, workspace_id: str) -> None:
         super().__init__()
         self._urls = cycle(each_host(amqp_url))
         """Whoever has lost one node of a cluster asks the next."""
+        self.host = ""
+        """The node that it listens to."""
         self._workspace_id = workspace_id
         self._queue = f"faults.{workspace_id}"
 
     async def start(self) -> None:
         async with await aio_pika.connect(next(self._urls)) as connection:
-            await self._declared(await connection.channel())
+            channel = await connection.channel()
+            queue = await channel.declare_queue(self._queue, durable=True, arguments=ARGUMENTS)
+            await queue.bind(EXCHANGE, "entity.*")
         self.listen(self._read)
 
     async def close(self) -> None:
@@ -97,17 +107,10 @@ class BusEar(Ear):
                 channel = await connection.channel()
                 await channel.queue_delete(self._queue, timeout=10)
 
-    async def _declared(self, channel: aio_pika.abc.AbstractChannel) -> Any:
-        exchange = await channel.declare_exchange(EXCHANGE, "topic", durable=True)
-        queue = await channel.declare_queue(
-            self._queue, durable=True, arguments={"x-queue-type": "quorum"}
-        )
-        await queue.bind(exchange, "entity.*")
-        return queue
-
     async def _read(self) -> None:
+        url = next(self._urls)
         connection = await aio_pika.connect(
-            next(self._urls),
+            url,
             heartbeat=HEARTBEAT_S,
             timeout=CONNECT_TIMEOUT_S,
             connection_class=WatchedConnection,
@@ -115,7 +118,9 @@ class BusEar(Ear):
         async with connection:
             channel = await connection.channel(publisher_confirms=False)
             await channel.set_qos(prefetch_count=200)
-            queue = await self._declared(channel)
+            # Not declared again: that would wait until the nodes agree on who is there.
+            queue = await channel.get_queue(self._queue, ensure=False)
+            self.host = str(urlsplit(url).hostname)
             async with queue.iterator() as messages:
                 async for message in messages:
                     with suppress(ValueError, KeyError, TypeError):  # poison

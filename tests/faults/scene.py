@@ -125,7 +125,8 @@ class Scene:
         self._open.push_async_callback(self.example.close)
         await self.example.start()
         self.feed = FeedEar(self.admin)
-        self.ears: dict[str, Ear] = {"bus": BusEar(self.stack.amqp_url, self.id), "feed": self.feed}
+        self.bus = BusEar(self.stack.amqp_url, self.id)
+        self.ears: dict[str, Ear] = {"bus": self.bus, "feed": self.feed}
         self.ears |= {name: make(self.admin) for name, make in self._more_ears.items()}
         for ear in self.ears.values():
             self._open.push_async_callback(ear.close)
@@ -159,7 +160,7 @@ class Scene:
         `excused_s` is what the servers themselves needed, such as the promotion of a standby.
         """
         now_s = asyncio.get_running_loop().time()
-        bus = self.ears["bus"].heard_s
+        bus = self.bus.heard_s
         for name, times, seconds_max in (
             ("no write acknowledged", self.writers.acknowledged_s, most.writes_s),
             ("no event heard", bus, most.events_s),

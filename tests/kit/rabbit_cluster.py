@@ -46,9 +46,9 @@ class Node(PrivateRabbit):
     def name(self) -> str:
         return f"sigma{self.number}@n{self.number}"
 
-    def wait_until_it_works(self) -> None:
-        """Return when queues can be used at it, such as after it was cut off."""
-        self._wait_until(self._declare_a_queue)
+    def wait_until_it_works(self, within_s: float) -> None:
+        """Return when queues can be used at it, such as after it was cut off; or `StartFailed`."""
+        self._wait_until(self._declare_a_queue, within_s)
 
     def _take_place(self) -> None:
         if "node" not in self._memory:
