@@ -17,6 +17,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -69,7 +70,6 @@ class PostgresPair:
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         """`settings` are those of both servers."""
-        self._stalled: int | None = None
         self.primary = Member(folder / "a", settings)
         self.standby = Member(folder / "b", settings)
         self._servers = (self.primary, self.standby)
@@ -98,11 +98,17 @@ class PostgresPair:
             server.kill()
 
     def kill_primary(self) -> None:
+        """All of its processes, as with their container or machine.
+
+        Without their parent they would end by themselves, but not one that waits for a lock in
+        shared memory which a process held that was killed.
+        """
+        assert self.primary.pid is not None
+        processes = _descendants(self.primary.pid)
         self.primary.kill()
-        if self._stalled is not None:
-            # It does not see that its parent is gone.
-            os.kill(self._stalled, signal.SIGKILL)
-            self._stalled = None
+        for pid in processes:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def demote_primary(self) -> None:
         """It lives, and takes no more writes; all sessions go on. Returns when the other has all.
@@ -141,14 +147,22 @@ class PostgresPair:
 
     def stall(self) -> None:
         """The primary sends its standby nothing more until it is killed: commits wait."""
-        self._stalled = run_apart(_ask(self.primary.url, "SELECT pid FROM pg_stat_replication"))
-        os.kill(self._stalled, signal.SIGSTOP)
+        sender = run_apart(_ask(self.primary.url, "SELECT pid FROM pg_stat_replication"))
+        os.kill(sender, signal.SIGSTOP)
 
     def _wait(self, url: str, condition: str) -> None:
         ends = time.monotonic() + CAUGHT_UP_WITHIN_S
         while not run_apart(_ask(url, condition)):
             assert time.monotonic() < ends, f"not within {CAUGHT_UP_WITHIN_S:.0f} s: {condition}"
             time.sleep(POLL_S)
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes that this one has started, and those that they have."""
+    with suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [one for child in map(int, children) for one in (child, *_descendants(child))]
+    return []
 
 
 async def _ask(url: str, query: str) -> Any:
