@@ -260,7 +260,11 @@ async def test_an_event_whose_queue_was_removed_is_kept_and_the_queue_made_again
         await eventually(lambda: _is(unsent(db), 0))
 
 
-async def test_stopping_tells_what_is_committed(db: Database, bus: Bus, queue: Queue):
+async def test_stopping_tells_what_is_committed(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    # However long that takes here.
+    monkeypatch.setattr(relay_module, "STOP_WAIT_S", 60.0)
     relay = Relay(db, bus, "/test")
     relay.start()
     await eventually(lambda: relay.leads)
