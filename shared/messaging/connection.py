@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from typing import Any, Final
@@ -27,7 +26,7 @@ from aiormq.exceptions import ChannelAccessRefused, InvalidFrameError
 from prometheus_client import Gauge
 from yarl import URL
 
-from shared.errors import ServiceUnavailable, UpstreamTimeout
+from shared.errors import ServiceUnavailable
 from shared.http import READINESS
 from shared.messaging import topology
 from shared.messaging.topology import Queue
@@ -65,7 +64,15 @@ CANCEL_TIMES_MAX: Final = 20
 
 BUS_UP: Final = Gauge("sigma_bus_up", "Whether the broker is connected and all queues are declared")
 
-BROKER_ERRORS: Final = (*CONNECTION_EXCEPTIONS, AMQPError, TimeoutError)
+
+class NoChannel(Exception):
+    """The broker opened no channel in time: nothing else will come of this connection either.
+
+    It reads none of a connection while one of its channels takes nothing more.
+    """
+
+
+BROKER_ERRORS: Final = (*CONNECTION_EXCEPTIONS, AMQPError, TimeoutError, NoChannel)
 
 
 class NotConfirmed(Exception):
@@ -131,6 +138,7 @@ class Bus:
         self._name = name
         self.queues: Final = queues
         self._connection: AbstractConnection | None = None
+        self._lost = asyncio.Event()
         self._up = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._missed: list[str] = []
@@ -162,6 +170,11 @@ class Bus:
         """Close the connection and do not reopen it."""
         if self._keeper is not None:
             await cancel_all(self._keeper)
+
+    def leave(self, connection: AbstractConnection) -> None:
+        """Go on at another connection than this one, which answers nothing."""
+        if connection is self._connection:
+            self._lost.set()
 
     def watch(self, task: asyncio.Task[None]) -> None:
         """Make `ready` raise if this task ends without being cancelled."""
@@ -214,7 +227,7 @@ class Bus:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncio.Event]:
         """Open the connection and declare the topology; the event is set when it is lost."""
-        lost = asyncio.Event()
+        lost = self._lost = asyncio.Event()
         connection = await aio_pika.connect(
             self._urls[0],
             timeout=CONNECT_TIMEOUT_S if len(self._urls) == 1 else CONNECT_NODE_TIMEOUT_S,
@@ -305,16 +318,27 @@ async def _channel(
     connection: AbstractConnection, within_s: float
 ) -> AsyncIterator[AbstractChannel]:
     """A channel for a few requests; opening and closing it take one round trip each."""
-    channel = connection.channel()
-    # The library takes a limit here, and does not heed it.
-    async with asyncio.timeout(within_s):
-        await channel.initialize()
+    channel = await open_channel(connection, within_s)
     try:
         yield channel
     finally:
         with suppress(*BROKER_ERRORS):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await channel.close()
+
+
+async def open_channel(
+    connection: AbstractConnection, within_s: float = ANSWER_TIMEOUT_S, **options: bool
+) -> AbstractChannel:
+    """A new channel, with the options of `AbstractConnection.channel`. Raises `NoChannel`."""
+    channel = connection.channel(**options)
+    try:
+        # The library takes a limit here, and does not heed it.
+        async with asyncio.timeout(within_s):
+            await channel.initialize()
+    except TimeoutError as error:
+        raise NoChannel(f"no channel was opened within {within_s:g} s") from error
+    return channel
 
 
 BUS: Final = web.AppKey("bus", Bus)
@@ -339,36 +363,6 @@ def rabbitmq(
 
 async def _ready(app: web.Application) -> None:
     await app[BUS].ready()
-
-
-def run_on_each_connection(
-    bus: Bus, what: str, session: Callable[[AbstractConnection], Awaitable[None]]
-) -> asyncio.Task[None]:
-    """Run the session on each connection to the broker in turn, until the task is cancelled."""
-    task = asyncio.create_task(_run_repeatedly(bus, what, session), name=what)
-    bus.watch(task)
-    return task
-
-
-async def _run_repeatedly(
-    bus: Bus, what: str, session: Callable[[AbstractConnection], Awaitable[None]]
-) -> None:
-    pause_s = BACKOFF_FIRST_S
-    while True:
-        connection = await bus.connection()
-        began = time.monotonic()
-        try:
-            with abandoning_is_an_error():
-                await session(connection)
-        except (*BROKER_ERRORS, NotConfirmed, ServiceUnavailable, UpstreamTimeout) as error:
-            log.warning("session_interrupted", session=what, error=repr(error))
-        except Exception:
-            # After any other error, too: a consumer that stops for ever would be worse.
-            log.exception("session_failed", session=what)
-        if time.monotonic() - began > BACKOFF_MAX_S:
-            pause_s = BACKOFF_FIRST_S
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, BACKOFF_MAX_S)
 
 
 async def cancel_all(*tasks: asyncio.Task[Any]) -> None:

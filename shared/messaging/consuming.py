@@ -42,7 +42,7 @@ from shared.messaging.connection import (
     abandoning_is_an_error,
     cancel_all,
     declare,
-    run_on_each_connection,
+    open_channel,
 )
 from shared.messaging.consumer_metrics import (
     CONSUMED,
@@ -50,6 +50,7 @@ from shared.messaging.consumer_metrics import (
     CONSUMER_WAITING,
     DEAD_LETTERS,
 )
+from shared.messaging.sessions import run_on_each_connection
 from shared.messaging.topology import Queue
 from shared.process import tracing
 
@@ -175,7 +176,7 @@ class Consumer:
         await declare(connection, [self._queue])
         self._closed.clear()
         try:
-            async with connection.channel(publisher_confirms=False) as channel:
+            async with await open_channel(connection, publisher_confirms=False) as channel:
                 await channel.set_qos(prefetch_count=self._prefetch)
                 self._reading = _Reading(
                     channel,

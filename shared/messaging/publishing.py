@@ -19,6 +19,7 @@ from shared.messaging.connection import (
     CLOSE_TIMEOUT_S,
     NotConfirmed,
     abandoning_is_an_error,
+    open_channel,
 )
 
 PUBLISH_TIMEOUT_S: Final = 10.0
@@ -34,21 +35,25 @@ class Patience:
     """
 
     def __init__(self) -> None:
-        self._first_s = FIRST_CONFIRM_S
+        self._first_s = self._next_first_s = FIRST_CONFIRM_S
         self.within_s = PUBLISH_TIMEOUT_S
+        self.is_rewarded = False
 
     def with_a_new_channel(self) -> None:
         """It has confirmed nothing so far."""
+        self.is_rewarded = False
+        self._first_s = self._next_first_s
         self.within_s = min(self._first_s, PUBLISH_TIMEOUT_S)
 
     def in_vain(self) -> None:
-        """Nothing was confirmed in time."""
-        self._first_s = min(2 * self._first_s, PUBLISH_TIMEOUT_S)
+        """Something was not confirmed in time; all that waits for a channel may say so."""
+        self._next_first_s = min(2 * self._first_s, PUBLISH_TIMEOUT_S)
 
     def rewarded(self) -> None:
-        """All was confirmed."""
-        self._first_s = FIRST_CONFIRM_S
+        """Something was confirmed."""
+        self._next_first_s = FIRST_CONFIRM_S
         self.within_s = PUBLISH_TIMEOUT_S
+        self.is_rewarded = True
 
 
 class Publisher:
@@ -66,10 +71,8 @@ class Publisher:
     async def open(
         cls, connection: AbstractConnection, patience: Patience | None = None
     ) -> Publisher:
-        """A publisher to the events exchange; `TimeoutError` if the broker opens no channel."""
-        channel = connection.channel(publisher_confirms=True, on_return_raises=True)
-        async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-            await channel.initialize()
+        """A publisher to the events exchange. Raises `NoChannel`."""
+        channel = await open_channel(connection, publisher_confirms=True, on_return_raises=True)
         underlay = cast(UnderlayChannel, await channel.get_underlay_channel())
         patience = patience or Patience()
         patience.with_a_new_channel()
@@ -79,6 +82,15 @@ class Publisher:
     def is_open(self) -> bool:
         """Whether the channel is open, as far as this side knows."""
         return not self._channel.is_closed
+
+    @property
+    def has_confirmed(self) -> bool:
+        """Whether it may be given more than one batch.
+
+        RabbitMQ reads 400 messages for a channel that takes none, and then no more from the whole
+        connection.
+        """
+        return self._patience.is_rewarded
 
     async def close(self) -> None:
         """Close the channel."""
@@ -132,7 +144,9 @@ class Publisher:
                 self._patience.in_vain()
             raise NotConfirmed(repr(error)) from error
         else:
-            self._patience.rewarded()
+            if persistent:
+                # Others go to queues of one node, which say nothing of the replicated ones.
+                self._patience.rewarded()
             return True
         finally:
             del self._in_flight[message_id]

@@ -45,12 +45,12 @@ from shared.messaging.connection import (
     abandoning_is_an_error,
     cancel_all,
     declare,
-    run_on_each_connection,
 )
 from shared.messaging.leadership import end_stale_leader
 from shared.messaging.outbox import COMMITTED
 from shared.messaging.outbox_metrics import measure_outbox
 from shared.messaging.publishing import Patience, Publisher
+from shared.messaging.sessions import run_on_each_connection
 from shared.process import tracing
 
 log = structlog.get_logger(__name__)
@@ -321,7 +321,8 @@ class Relay:
         """The others: the next event of each subject, `SENT_AT_ONCE` with one write."""
         waiting = [deque(news) for news in by_subject]
         while waiting:
-            heads = [news.popleft() for news in waiting]
+            at_once = len(waiting) if publisher.has_confirmed else SENT_AT_ONCE
+            heads = [news.popleft() for news in waiting[:at_once]]
             batches = []
             for start in range(0, len(heads), SENT_AT_ONCE):
                 self._check_lease()
@@ -331,7 +332,7 @@ class Relay:
             taken = [one.id for one, is_taken in zip(heads, confirmed, strict=True) if is_taken]
             settled += taken
             RELAYED.labels("unasked").inc(len(taken))
-            if len(taken) < len(waiting):
+            if len(taken) < len(heads):
                 raise NotConfirmed("the broker did not take all events")
             waiting = [news for news in waiting if news]
 

@@ -12,7 +12,8 @@ from aiohttp import web
 
 from shared.events import Event
 from shared.messaging import topology
-from shared.messaging.connection import ANSWER_TIMEOUT_S, BUS, cancel_all, run_on_each_connection
+from shared.messaging.connection import ANSWER_TIMEOUT_S, BUS, cancel_all, open_channel
+from shared.messaging.sessions import run_on_each_connection
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ def subscribe(
                 log.exception("listener_failed", binding=binding)
                 over.set()
 
-        async with connection.channel(publisher_confirms=False) as channel:
+        async with await open_channel(connection, publisher_confirms=False) as channel:
             channel.close_callbacks.add(lambda *_: over.set())
             underlay = await channel.get_underlay_channel()
             underlay.on_consumer_cancel_callbacks.add(lambda _: over.set())

@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractConnection
 from shared.messaging import connection
 from shared.messaging.connection import Bus
 from shared.messaging.dead_letters import main as dead_letters
+from shared.messaging.sessions import run_on_each_connection
 from shared.messaging.topology import QUEUES, RECORDS_QUEUE, Queue
 from tests.kit.service import Services
 from tests.kit.wire import Wire
@@ -68,6 +69,34 @@ async def test_a_node_that_falls_silent_is_left_for_the_next(
         bus.start()
         async with asyncio.timeout(30):
             await bus.connection()
+        await bus.stop()
+
+
+async def test_a_connection_that_opens_no_channel_is_left_for_another(
+    amqp_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    """The broker may read no more of it, and send heartbeats all the same."""
+    monkeypatch.setattr(connection, "HEARTBEAT_S", 600)
+    monkeypatch.setattr(connection.random, "randrange", lambda _: 0)
+    opened: list[AbstractConnection] = []
+
+    async def session(at: AbstractConnection) -> None:
+        if not opened:
+            one.hold()
+        opened.append(at)
+        await connection.open_channel(at, 0.5 if len(opened) == 1 else 600)
+        done.set()
+        await asyncio.sleep(600)
+
+    async with Wire(amqp_url) as one, Wire(amqp_url) as other:
+        bus = Bus(_both(one, other), "test", [queue])
+        bus.start()
+        done = asyncio.Event()
+        task = run_on_each_connection(bus, "open", session)
+        async with asyncio.timeout(60):
+            await done.wait()
+        assert opened[-1] is not opened[0]
+        await connection.cancel_all(task)
         await bus.stop()
 
 

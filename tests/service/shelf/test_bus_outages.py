@@ -28,10 +28,10 @@ from shared.messaging.connection import (
     NotConfirmed,
     cancel_all,
     rabbitmq,
-    run_on_each_connection,
 )
 from shared.messaging.consuming import consume
 from shared.messaging.publishing import Publisher
+from shared.messaging.sessions import run_on_each_connection
 from shared.messaging.subscribing import subscribe
 from shared.messaging.topology import Queue
 from shared.process.config import ServiceConfig

@@ -168,11 +168,38 @@ async def test_a_new_channel_that_confirms_nothing_is_soon_left_for_another(
         await eventually(lambda: _is(unsent(db), 0), within_s=60)
 
 
+async def test_a_new_channel_has_to_confirm_a_batch_before_it_is_given_more(
+    db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    """What it does not take would hold up all of its connection."""
+    monkeypatch.setattr(publishing, "FIRST_CONFIRM_S", 60.0)
+    monkeypatch.setattr(publishing, "PUBLISH_TIMEOUT_S", 60.0)
+    send, confirmed, did = Publisher.send, Publisher.confirmed, []
+
+    async def noted(self: Publisher, messages: Any) -> Any:
+        did.append(len(messages))
+        return await send(self, messages)
+
+    async def answered(self: Publisher, *batches: Any) -> Any:
+        answer = await confirmed(self, *batches)
+        did.append("confirmed")
+        return answer
+
+    monkeypatch.setattr(Publisher, "send", noted)
+    monkeypatch.setattr(Publisher, "confirmed", answered)
+    async with db.transaction() as conn:
+        await outbox.stage(conn, *(unread(f"ent-{n}", 1) for n in range(150)))
+    async with relaying(db, bus):
+        await eventually(lambda: _is(unsent(db), 0))
+    assert did == [64, "confirmed", 64, 22, "confirmed"]
+
+
 def test_patience_is_short_at_first_and_grows_with_what_is_in_vain():
     patience, waited = Patience(), []
     for _ in range(4):
         patience.with_a_new_channel()
         waited.append(patience.within_s)
+        patience.in_vain()
         patience.in_vain()
     assert waited == [3.0, 6.0, 10.0, 10.0]
     patience.rewarded()
