@@ -19,6 +19,8 @@ JOB: Final = "job"
 CHARTS_IN_A_ROW: Final = 3
 _WIDTH: Final = 24
 _HEIGHT: Final = 8
+_OF_INTERVALS: Final = frozenset(("auto", "auto_count", "auto_min", "id"))
+"""Fields that the library writes for every variable, and that a choice of data sources has not."""
 
 COUNT, PER_SECOND, SECONDS, SHARE, BYTES = "short", "reqps", "s", "percentunit", "bytes"
 """Units, by Grafana's names."""
@@ -72,8 +74,13 @@ def as_json(board: Board) -> str:
         made.with_row(dashboard.Row(title).id(next(numbers)))
         for chart in charts:
             made.with_panel(_panel(chart).id(next(numbers)))
-    text = JSONEncoder(sort_keys=True, indent=2).encode(made.build())
-    return json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
+    drawn = json.loads(JSONEncoder(sort_keys=True, indent=2).encode(made.build()))
+    # Nobody reads it any more.
+    del drawn["style"]
+    for variable in drawn["templating"]["list"]:
+        for name in _OF_INTERVALS & variable.keys():
+            del variable[name]
+    return json.dumps(drawn, indent=2, sort_keys=True) + "\n"
 
 
 def _panel(chart: Chart) -> timeseries.Panel:
