@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from records_service.attributes.model import AttributeType
+from records_service.attributes.model import Attribute, AttributeType
 from records_service.blueprint.blueprint import Blueprint
 from records_service.permissions.rules import Role
 from records_service.search.sight import sight_of
@@ -27,6 +27,7 @@ from records_service.search_texts.words import (
     in_text,
     separated,
     separated_in_sql,
+    spaced_in_sql,
     tsquery,
 )
 
@@ -52,24 +53,22 @@ def full_text(
     seen, hidden = views(blueprint, role)
     languages = languages_of(blueprint.dimensions.values())
     configurations = sorted({"simple", *_values(languages)})
+    attributes = blueprint.attributes
     kinds = {
-        each.id: "o"
-        if each.type is AttributeType.OPTION
-        else "u"
-        if each.validation.unique
-        else "t"
-        for each in blueprint.attributes.values()
-        if each.type in TYPES
+        schema_id: {each: _kind(attributes[each]) for each in attribute_ids}
+        for schema_id, attribute_ids in seen.items()
     }
 
     def document(value: Any) -> str:
         return f"{arguments.name(orjson.dumps(value).decode(), 'text')}::jsonb"
 
+    # Where words have no other forms, a text that has none of them need not be taken apart.
+    every = [] if languages else [pattern("contains", max(t.words, key=len)) for t in terms]
     source = _source(
         document(kinds),
-        document(seen),
         document(hidden),
         document(languages) if languages else "",
+        f"f.folded LIKE ANY({arguments.name(every, 'text[]')})" if every else "true",
         arguments,
     )
     large = large_lists(blueprint)
@@ -110,11 +109,18 @@ def full_text(
     return FullText(source, f"({' AND '.join(conditions)})", f"({rank or '0'})::float8")
 
 
-def _source(kinds: str, seen: str, hidden: str, languages: str, arguments: Arguments) -> str:
+def _kind(attribute: Attribute) -> str:
+    if attribute.type is AttributeType.OPTION:
+        return "o"
+    return "u" if attribute.validation.unique else "t"
+
+
+def _source(
+    kinds: str, hidden: str, languages: str, is_looked_at: str, arguments: Arguments
+) -> str:
+    """`is_looked_at` is the condition that a text, `f.folded`, may have one of the words."""
     state, own, of_variant = arguments.state, arguments.values_of("r"), arguments.values_of("o")
     text = f"left(v #>> '{{}}', {TEXT_MAX})"
-    words = separated_in_sql(text, arguments.folding)
-    code = folded_in_sql(text, arguments.folding)
     # What is not needed takes most of the time.
     stemmed = (
         f"""LEFT JOIN LATERAL (
@@ -127,25 +133,32 @@ def _source(kinds: str, seen: str, hidden: str, languages: str, arguments: Argum
     )
     return f"""
         CROSS JOIN LATERAL (
-            SELECT array_agg(w.plain) FILTER (WHERE a.kind <> 'o')
-                   || array_agg(w.stemmed) FILTER (WHERE a.kind <> 'o' AND l.name IS NOT NULL)
+            SELECT array_agg(w.plain) FILTER (WHERE s.text IS NOT NULL)
+                   || array_agg(w.stemmed) FILTER (WHERE s.text IS NOT NULL AND l.name IS NOT NULL)
                    AS texts,
                    array_agg(a.id || '=' || (v #>> '{{}}')) FILTER (WHERE a.kind = 'o') AS options,
-                   array_agg({code}) FILTER (WHERE a.kind = 'u') AS codes
-              FROM (SELECT each.key AS id, each.value AS entries, {kinds} ->> each.key AS kind
-                      FROM (SELECT {own} AS own
-                             UNION ALL
-                            SELECT {of_variant} FROM variants o
-                             WHERE o.workspace_id = $1 AND o.record_id = r.id) AS document
+                   array_agg(f.folded) FILTER (WHERE a.kind = 'u') AS codes
+              FROM (SELECT each.key AS id, each.value AS entries, seen.kinds ->> each.key AS kind
+                      FROM (SELECT {kinds} -> r.schema_id AS kinds,
+                                   {hidden} -> (r.schema_id || ' ' || coalesce({state}, ''))
+                                   AS hidden OFFSET 0) AS seen
+                     CROSS JOIN (SELECT {own} AS own
+                                  UNION ALL
+                                 SELECT {of_variant} FROM variants o
+                                  WHERE o.workspace_id = $1 AND o.record_id = r.id) AS document
                      CROSS JOIN LATERAL jsonb_each(document.own) AS each
-                     WHERE ({seen} -> r.schema_id) ? each.key
-                       AND ({hidden} -> (r.schema_id || ' ' || coalesce({state}, ''))) ? each.key
-                           IS NOT TRUE) AS a
+                     WHERE seen.kinds ? each.key AND seen.hidden ? each.key IS NOT TRUE) AS a
              CROSS JOIN LATERAL jsonb_array_elements(a.entries) AS e
              CROSS JOIN LATERAL jsonb_path_query(e -> 'value', '$[*]') AS v
              {stemmed}
              CROSS JOIN LATERAL (
-                   SELECT CASE WHEN a.kind <> 'o' THEN {words} END AS text) AS s
+                   SELECT CASE WHEN a.kind <> 'o'
+                               THEN {folded_in_sql(text, arguments.folding)} END AS folded
+                   OFFSET 0) AS f
+             CROSS JOIN LATERAL (
+                   SELECT CASE WHEN {is_looked_at}
+                               THEN {spaced_in_sql("f.folded")} END AS text
+                   OFFSET 0) AS s
              CROSS JOIN LATERAL (
                    SELECT to_tsvector('simple'::regconfig, s.text) AS plain,
                           CASE WHEN l.name IS NOT NULL

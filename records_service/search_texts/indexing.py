@@ -46,9 +46,11 @@ from shared.process.offload import in_thread
 JOB: Final = "index_texts"
 AT_ONCE: Final = 500
 """Records of one slice."""
-AWAITED_MAX: Final = 30_000
+AWAITED_MAX: Final = 40_000
 """So many records may be behind while the job waits for a load of writes to end. Searches read the
 values of these meanwhile, which takes some 3 s."""
+AWAITED_MAX_OF_LANGUAGES: Final = 30_000
+"""The same where words have other forms: each text is taken apart then."""
 
 
 class TextIndexing:
@@ -94,7 +96,7 @@ class TextIndexing:
         await store.delete_behind(conn, workspace_id, behind.ids)
         await store.keep_progress(conn, workspace_id, progress, model_version=version)
         await _tell(conn, workspace_id, read, blueprint.schemas, is_all=progress.is_done)
-        is_more = progress.layout != wanted or await _goes_on(conn, workspace_id, newest)
+        is_more = progress.layout != wanted or await _goes_on(conn, workspace_id, wanted, newest)
         if found + read < AT_ONCE // 2:
             return await _follow_views(conn, blueprint) or is_more
         return (
@@ -114,14 +116,20 @@ async def _follow_views(conn: Conn, blueprint: Blueprint) -> bool:
     return is_more
 
 
-async def _goes_on(conn: Conn, workspace_id: str, newest: int) -> bool:
+def awaited_max(*, has_languages: bool) -> int:
+    """How many records may be behind while the job waits."""
+    return AWAITED_MAX_OF_LANGUAGES if has_languages else AWAITED_MAX
+
+
+async def _goes_on(conn: Conn, workspace_id: str, wanted: Layout, newest: int) -> bool:
     """Whether there is a next turn; `newest` was the newest of what is behind when this one began.
 
     Where records have been written meanwhile, the job waits until it is woken, a second at most:
     to index a record takes as long as to write it, so a load of writes would take twice as long.
     """
-    records, newest_now = await store.left_behind(conn, workspace_id, rows_max=AWAITED_MAX + 1)
-    return records > AWAITED_MAX or (records > 0 and newest_now <= newest)
+    awaited = awaited_max(has_languages=bool(wanted.languages))
+    records, newest_now = await store.left_behind(conn, workspace_id, rows_max=awaited + 1)
+    return records > awaited or (records > 0 and newest_now <= newest)
 
 
 async def _started(

@@ -19,7 +19,7 @@ from aiohttp import web
 from records_service.model_objects.commands import SOURCE
 from records_service.search_texts import waking_store as store
 from records_service.search_texts.indexing import AT_ONCE as SLICE
-from records_service.search_texts.indexing import AWAITED_MAX, JOB
+from records_service.search_texts.indexing import JOB, awaited_max
 from shared.database import DATABASE, Database
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 from shared.events import EventType
@@ -65,7 +65,8 @@ async def wake(
 
 def _awaits(waiting: store.Waiting) -> bool:
     """Whether a load of writes goes on, and its end can be awaited."""
-    return waiting.new_records > SLICE and waiting.records <= AWAITED_MAX
+    awaited = awaited_max(has_languages=waiting.has_languages)
+    return waiting.new_records > SLICE and waiting.records <= awaited
 
 
 async def _wake(database: Database) -> None:

@@ -25,6 +25,8 @@ class Waiting:
     """How many records are behind."""
     new_records: int
     """How many of them were noted since it was looked at before."""
+    has_languages: bool
+    """Whether words of its texts may have other forms, as far as is known."""
 
 
 async def workspaces_behind(
@@ -35,7 +37,9 @@ async def workspaces_behind(
         f"""
         SELECT s.workspace_id, max(s.id) AS newest, sum(s.records)::bigint AS records,
                coalesce(sum(s.records) FILTER (WHERE s.id > coalesce(k.newest, 0)), 0)::bigint
-                   AS new_records
+                   AS new_records,
+               (SELECT l.wanted -> 'languages' FROM search_layouts l
+                 WHERE l.workspace_id = s.workspace_id) IS DISTINCT FROM '{{}}' AS has_languages
           FROM search_texts_behind s
           LEFT JOIN unnest($3::text[], $4::bigint[]) AS k (workspace_id, newest)
             ON k.workspace_id = s.workspace_id

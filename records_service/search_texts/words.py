@@ -93,10 +93,17 @@ def separated(text: str, folding: int) -> str:
 
 def separated_in_sql(expression: str, folding: int) -> str:
     """An expression with the folded words of this one."""
-    spaced = (
-        f"regexp_replace({folded_in_sql(expression, folding)}, '([{_UNSPACED}])', ' \\1 ', 'g')"
+    text = f"SELECT {folded_in_sql(expression, folding)} AS w OFFSET 0"
+    return f"(SELECT {spaced_in_sql('w.w')} FROM ({text}) AS w)"  # noqa: S608
+
+
+def spaced_in_sql(column: str) -> str:
+    """An expression with the words of a folded text, which is a column: it is named twice."""
+    spaced = f"regexp_replace({column}, '([{_UNSPACED}])', ' \\1 ', 'g')"
+    return (
+        f"regexp_replace((CASE WHEN octet_length({column}) = length({column}) THEN {column}"
+        f" ELSE {spaced} END) COLLATE \"und-x-icu\", '[^[:alnum:]]+', ' ', 'g')"
     )
-    return f"regexp_replace({spaced} COLLATE \"und-x-icu\", '[^[:alnum:]]+', ' ', 'g')"
 
 
 def in_text(term: Term, words: str) -> bool:

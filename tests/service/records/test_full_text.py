@@ -280,10 +280,12 @@ async def test_a_workspace_without_languages_finds_the_same(
     await workspace.option_list("colors", ["crimson"])
     await workspace.attribute("sku", validation={"unique": True})
     await workspace.attribute("note")
+    await workspace.attribute("more")
     await workspace.attribute("color", "option", optionListId="ol-colors")
-    await workspace.schema("x", ["sku", "note", "color"], variantEnabled=True)
-    await made(workspace, "a", sku="AB-12345-XL", note='Wärm "winter"\njacket', color="crimson")
-    await made(workspace, "b", sku="CD-9", note="漢方風邪薬です ΟΔΟΣ Straße")
+    await workspace.schema("x", ["sku", "note", "more", "color"], variantEnabled=True)
+    warm = {"note": 'Wärm "winter"\njacket', "more": "Quilted jacketing"}
+    await made(workspace, "a", sku="AB-12345-XL", color="crimson", **warm)
+    await made(workspace, "b", sku="CD-9", note="漢方風邪薬です ΟΔΟΣ Straße", more="l'œuvre №9")
     small = {"id": "var-s", "values": {"note": [{"scope": {}, "value": "waxed"}]}}
     (await admin.post("/records/ent-b/variants", small)).ok()
     for query, expected in (
@@ -299,5 +301,20 @@ async def test_a_workspace_without_languages_finds_the_same(
         ("waxed crimson", []),
         ("attr", []),
         ("scope", []),
+        # Words of two texts, in each way in which a text may have one of them.
+        ("quilted warm", ["a"]),
+        ('"winter quilted"', []),
+        ("w q", []),
+        ("quilted w", ["a"]),
+        ("ilted", []),
+        ("warm -quilted", []),
+        ("quilted -jacketin", ["a"]),
+        ('quilted -"winter jacket"', []),
+        ('quilted -"jacket winter"', ["a"]),
+        ("L'ŒUVRE", ["b"]),
+        ("oeuv", ["b"]),
+        ("no9", ["b"]),
+        ("方です", []),
+        ("方風", ["b"]),
     ):
         assert await found(admin, query) == expected, query

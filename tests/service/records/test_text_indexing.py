@@ -279,8 +279,26 @@ async def test_the_job_is_requested_when_a_load_of_writes_has_ended(
         await conn.execute("DELETE FROM jobs WHERE workspace_id = $1", notes.id)
     for name in "fg":
         await made(notes, name, note="zebra")
-    monkeypatch.setattr(waking, "AWAITED_MAX", 6)
+    monkeypatch.setattr(indexing, "AWAITED_MAX", 6)
     assert await is_requested()
+
+
+async def test_fewer_are_awaited_where_words_have_other_forms(
+    notes: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(waking, "SLICE", 1)
+    monkeypatch.setattr(indexing, "AWAITED_MAX_OF_LANGUAGES", 2)
+    await index_all(notes)
+    for name in "abc":
+        await made(notes, name, note="zebra")
+    assert await waking.wake(notes.database, looks_at_models=False, seen={}) == 0
+    segment = {"id": "seg-en", "alias": "en", "name": "English", "locale": "en"}
+    dimension = {"id": "dim-l", "alias": "l", "name": "L", "defaultSegmentId": "seg-en"}
+    (await notes.admin.post("/dimensions", {**dimension, "segments": [segment]})).ok()
+    await index_all(notes)
+    for name in "def":
+        await made(notes, name, note="zebra")
+    assert await waking.wake(notes.database, looks_at_models=False, seen={}) == 1
 
 
 async def test_values_that_become_texts_are_found(notes: RecordsWorkspace):
