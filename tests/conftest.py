@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.kit.identities import Keyring
 from tests.kit.servers import RABBITMQCTL, Servers
@@ -30,6 +31,18 @@ def pytest_xdist_auto_num_workers() -> int:
     if "SIGMA_AMQP_URL" in os.environ and RABBITMQCTL not in os.environ:
         return 1
     return min(WORKERS_MAX, WORKERS_OF_A_CORE * (os.cpu_count() or 1))
+
+
+def pytest_configure() -> None:
+    """Hypothesis tries the same examples in every run, however long they take."""
+    settings.register_profile(
+        "sigma",
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    settings.load_profile("sigma")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

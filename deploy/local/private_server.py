@@ -13,12 +13,14 @@ import secrets
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 from deploy.local.child_process import ChildProcess, send
 from deploy.local.failure import StartFailed
@@ -33,6 +35,7 @@ HOST = "127.0.0.1"
 # Below the range from which the kernel takes the local ports of connections: one of those must not
 # take the port of a server that is stopped and will be started again.
 _PORTS = range(20_000, 32_000)
+_given: Final = set[int]()
 # For a folder that the server's user cannot reach, below a closed home; only root has other users.
 _ELSEWHERE = Path("/var/lib/sigma-pim")
 
@@ -217,12 +220,32 @@ class PrivateServer(ABC):
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, and that the kernel will not lend to a connection."""
+    """A port that nobody listens on now, and that the kernel will not lend to a connection.
+
+    None is given twice while the process lives that has got it, for it may not listen there yet:
+    not by this process, and not by another one of the same user.
+    """
     for _ in range(1_000):
         port = random.choice(_PORTS)  # noqa: S311  any will do
-        if is_free(HOST, port):
+        if port not in _given and is_free(HOST, port) and _reserve(port):
+            _given.add(port)
             return port
     raise StartFailed("Ports", f"no free port from {_PORTS.start} to {_PORTS.stop} was found")
+
+
+def _reserve(port: int) -> bool:
+    """Whether no other process has got it from here; the kernel forgets it with this process."""
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def _reservations() -> BinaryIO:
+    # Never closed: with any descriptor of the file, this process would lose its locks.
+    return (Path(tempfile.gettempdir()) / f"sigma-ports-{os.getuid()}").open("ab")
 
 
 def listening(port: int, say: bytes = b"") -> None:

@@ -257,7 +257,7 @@ async def test_a_push_goes_on_after_its_process_was_killed(sigma: Workspace, sta
         target.after = slowly
         log = (await sigma.admin.post("/channels/ch-shop/push")).ok()
         assert log["status"] == "running"
-        await asyncio.wait_for(halfway.wait(), 30)
+        await asyncio.wait_for(halfway.wait(), 120)
         taken = await sigma.admin.post("/channels/ch-shop/push")
         assert taken.outcome == error(
             409, "CONFLICT", "Channel 'ch-shop' is being synchronised at the moment"
@@ -339,11 +339,14 @@ async def test_of_two_starts_one_is_told_of_the_other(sigma: Workspace, target: 
     await shirts(sigma, 60)
     (await sigma.admin.post("/channels", channel(target))).ok()
 
+    told = asyncio.Event()
+
     async def wait(_: web.Request) -> None:
-        await asyncio.sleep(0.05)
+        await told.wait()
 
     target.interfere = wait
     answers = await asyncio.gather(*(sigma.admin.post("/channels/ch-shop/push") for _ in range(5)))
+    told.set()
     assert sorted(each.status for each in answers) == [200, 409, 409, 409, 409]
     inactive = channel(target, active=False)
     (await sigma.admin.put("/channels/ch-shop", inactive)).ok()

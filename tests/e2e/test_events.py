@@ -149,7 +149,7 @@ async def test_a_broker_that_hangs_finds_everybody_again_when_it_comes_back(brea
 
     await eventually(the_gateway_hears, within_s=60)
     for process in breakable_stack.processes:
-        assert process.ready, process.name
+        await asyncio.to_thread(process.wait_ready)
 
 
 async def test_a_service_killed_between_commit_and_publish_loses_nothing(breakable_stack, sigma):

@@ -304,16 +304,22 @@ def many(count: int) -> list[str]:
 
 
 async def test_a_service_that_goes_away_meanwhile_is_waited_for(stack, tmp_path):
-    room = await move_in(stack, tmp_path, many(1_000), record_limit=2_000)
-    running = room.mover.start(room.data)
-    await until_records(room.workspace.admin, 20)
-    await stack.kill(RECORDS)
-    await asyncio.sleep(1)
-    await stack.start(RECORDS)
-    done = await room.mover.end_of(running)
-    assert done.code == 0, done.text
-    assert done.counts("records") == {"created": 1_000}
-    assert done.report["retries"] > 0
+    for number in range(5):
+        folder = tmp_path / f"try-{number}"
+        folder.mkdir()
+        room = await move_in(stack, folder, many(1_000), record_limit=2_000)
+        running = room.mover.start(room.data)
+        await until_records(room.workspace.admin, 20)
+        await stack.kill(RECORDS)
+        await asyncio.sleep(1)
+        await stack.start(RECORDS)
+        done = await room.mover.end_of(running)
+        assert done.code == 0, done.text
+        assert done.counts("records") == {"created": 1_000}
+        # On a busy machine it may have been over before this process saw how far it was.
+        if done.report["retries"]:
+            return
+    raise AssertionError("it was never waited for")
 
 
 async def test_a_run_that_was_killed_is_finished_by_the_next(stack, tmp_path):

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 from typing import Any
 
+import asyncpg
 import pytest
 
 from shared.identity import Permission
@@ -41,7 +42,10 @@ async def everything(caller: Caller) -> dict[str, Any]:
 
 
 async def seed(sigma: Workspace) -> None:
-    """The demo catalogue, once its import has ended: from then on nothing changes by itself."""
+    """The demo catalogue, once its import has ended and the feed has all of it.
+
+    From then on nothing changes by itself.
+    """
     await seed_demo(sigma)
 
     async def has_ended() -> bool:
@@ -49,6 +53,13 @@ async def seed(sigma: Workspace) -> None:
         return bool(job["completedAt"])
 
     await eventually(has_ended, what="the import")
+    database = await asyncpg.connect(sigma.records_database)
+    try:
+        # What waits there may not be in the feed yet.
+        waiting = "SELECT count(*) = 0 FROM outbox WHERE workspace_id = $1"
+        await eventually(lambda: database.fetchval(waiting, sigma.id), what="the feed")
+    finally:
+        await database.close()
 
 
 @pytest.fixture

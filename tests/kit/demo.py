@@ -16,6 +16,8 @@ from tests.kit.made_sync import make_sync
 from tests.kit.workspace import Workspace
 
 API_KEY = "apikey-sync-prod"
+NOT_NOW = "30 2 29 2 *"
+"""A schedule by which nothing is due while tests run, at whatever time of the day."""
 NOTHING_THERE = "http://127.0.0.1:9/products"
 """Where a connection is refused at once, without a name server."""
 
@@ -48,7 +50,7 @@ async def seed_demo(sigma: Workspace | DirectWorkspace) -> None:
     (await sigma.admin.post("/change-sets", dict(PROPOSED))).ok()
     (await sigma.admin.post("/webhooks", dict(WEBHOOK))).ok()
     await make_delivery(sigma.workflow_database, sigma.id)
-    (await sigma.admin.post("/export-jobs", dict(EXPORT_JOB))).ok()
+    (await sigma.admin.post("/export-jobs", {**EXPORT_JOB, "schedule": NOT_NOW})).ok()
     await make_job(sigma.records_database, sigma.id)
     config = CHANNEL["config"] | {"url": NOTHING_THERE}
     (await sigma.admin.post("/channels", CHANNEL | {"config": config})).ok()

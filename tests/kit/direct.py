@@ -7,9 +7,7 @@ takes a few milliseconds.
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +21,7 @@ import workflow_service.config
 from auth_service.users import store as users
 from auth_service.users.model import User
 from auth_service.workspaces import commands as workspaces
+from deploy.local.private_server import free_port
 from shared.identity import Flag, Identity, Permission
 from tests.kit import identities
 from tests.kit.described import OPERATIONS
@@ -66,7 +65,8 @@ class DirectServices:
 
     async def start(self, **more: Any) -> None:
         """`more` are settings, for every service that has them."""
-        ports = _free_ports(len(_CREATORS))
+        # Not one that the kernel may lend to a connection before the service listens there.
+        ports = [free_port() for _ in _CREATORS]
         urls = {
             f"{name.removesuffix('_service')}_url": f"http://127.0.0.1:{port}"
             for (name, _, _), port in zip(_CREATORS, ports, strict=True)
@@ -151,11 +151,3 @@ class DirectWorkspace(ModelBuilder):
 
     def api_key(self, permissions: Iterable[str] = tuple(Permission)) -> Caller:
         return self.services.caller(identities.api_key(self.id, permissions))
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as sockets:
-        opened = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for one in opened:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in opened]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -39,6 +41,35 @@ async def eventually(
             raise AssertionError(f"{what or 'it'} did not come true in {within_s} s: {last}")
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+@dataclass
+class Waits:
+    """How this process was kept waiting by the machine."""
+
+    longest_s: float = 0.0
+
+
+@asynccontextmanager
+async def machine_watched() -> AsyncIterator[Waits]:
+    """For what has a real time limit: whoever missed it because the machine stood still may retry.
+
+    What is measured is how late this event loop is for what it has planned.
+    """
+    waits = Waits()
+
+    async def watch() -> None:
+        while True:
+            planned_s = time.monotonic() + _FIRST_PAUSE_S
+            await asyncio.sleep(_FIRST_PAUSE_S)
+            waits.longest_s = max(waits.longest_s, time.monotonic() - planned_s)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield waits
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
 
 
 async def always(check: Callable[[], T | Awaitable[T]], during_s: float) -> None:

@@ -13,14 +13,17 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from shared.database import listing
+from records_service import lists
+from shared.database import Database, listing
+from shared.http import probes
+from shared.messaging import consuming, relay
 from tests.kit import citus
 from tests.kit.direct import DirectServices
 from tests.kit.file_servers import AzureServer, S3Server, SftpServer, sshd_or_skip
 from tests.kit.identities import Keyring
 from tests.kit.npm_modules import AZURITE, install_modules
 from tests.kit.servers import Servers, run_now
-from tests.kit.service import Services
+from tests.kit.service import PATIENCE_S, Services
 from tests.kit.sql import recording
 
 
@@ -28,6 +31,25 @@ from tests.kit.sql import recording
 def errors_as_citus_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the names of constraints, in every test of this folder; tests/e2e has them."""
     citus.patch_errors(monkeypatch)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_with_a_busy_machine() -> Iterator[None]:
+    """Nothing is refused or done in another way because a statement took long.
+
+    A test of such a limit sets its own.
+    """
+    with pytest.MonkeyPatch.context() as patient:
+        limits = Database.__init__.__kwdefaults__
+        patient.setitem(limits, "statement_timeout_s", PATIENCE_S)
+        patient.setitem(limits, "lock_timeout_s", PATIENCE_S)
+        # A list that is not quick is read a second time, and its workspace's lists are slow then.
+        patient.setattr(lists, "QUICK_S", PATIENCE_S)
+        patient.setattr(probes, "READY_WITHIN_S", PATIENCE_S)
+        # What is at hand is finished before a process ends.
+        patient.setattr(relay, "STOP_WAIT_S", PATIENCE_S)
+        patient.setattr(consuming, "STOP_WAIT_S", PATIENCE_S)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -65,6 +65,8 @@ class AuthService:
         self.asked: list[dict[str, Any]] = []
         self.request_ids: list[str] = []
         self.pause_s = 0.0
+        self.held: asyncio.Event | None = None
+        """Until it is set, nothing is answered."""
         self.app = web.Application()
         self.app.router.add_post("/internal/identities", self._identity)
 
@@ -75,6 +77,8 @@ class AuthService:
         assert IDENTITY_HEADER in request.headers
         known = self.known.get(question.get("apiKeyHash") or question.get("userId"))
         await asyncio.sleep(self.pause_s)
+        if self.held is not None:
+            await self.held.wait()
         if known is None:
             message = "Invalid API key" if "apiKeyHash" in question else "Invalid or expired token"
             return web.json_response({"error": "UNAUTHORIZED", "message": message}, status=401)

@@ -216,7 +216,7 @@ async def test_auth_service_too_slow_is_told_within_the_deadline(system: System)
 
 async def test_a_first_use_of_a_key_waits_for_a_slot_as_long_as_is_configured(system: System):
     gateway = await system.another(wait_seconds=0.1)
-    system.auth.pause_s = 2.0
+    system.auth.held = asyncio.Event()
     # One address has half of the slots.
     first = [
         asyncio.create_task(system.program(gateway, f"sigma_sk_live_{n:018}").get("/records/ent-1"))
@@ -231,4 +231,5 @@ async def test_a_first_use_of_a_key_waits_for_a_slot_as_long_as_is_configured(sy
         "SERVICE_UNAVAILABLE",
         "Too many API keys are being used for the first time at once",
     )
+    system.auth.held.set()
     assert [(await answer).outcome for answer in first] == [BAD_KEY] * len(first)

@@ -90,12 +90,23 @@ async def stream(
         yield response
 
 
+@asynccontextmanager
+async def stream_in_time(gateway: RunningService) -> AsyncIterator[aiohttp.ClientResponse]:
+    """A stream that began within the time of a request: on a busy machine the first may not."""
+    while True:
+        async with stream(gateway) as response:
+            if response.status == 504:
+                continue
+            assert response.status == 200
+            yield response
+            return
+
+
 async def test_a_stream_is_handed_on_part_by_part_for_longer_than_an_answer_may_take(
     system: System, source: Source
 ):
     gateway = await system.another(request_timeout_s=0.3)
-    async with stream(gateway) as response:
-        assert response.status == 200
+    async with stream_in_time(gateway) as response:
         assert response.headers["Content-Type"] == "text/event-stream"
         for part in (b"data: 1\n\n", b"data: 2\n\n"):
             await asyncio.sleep(0.4)

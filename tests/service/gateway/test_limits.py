@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.private_server import free_port
 from gateway import limits
 from tests.kit.eventually import eventually
 from tests.kit.wire import Wire
@@ -69,10 +70,7 @@ async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("there is no redis-server on this machine")
-    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    listener.close()
-    await listener.wait_closed()
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         program,
         *("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)),

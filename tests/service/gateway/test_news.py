@@ -88,14 +88,23 @@ async def trusting(system: System, *gateways: RunningService) -> None:
 
 
 async def seconds_until_refused(system: System, *gateways: RunningService) -> float:
+    """When the last request was sent that was not refused.
+
+    Not when its answer came, nor when the first was refused: a busy machine may take its time.
+    """
     began = time.monotonic()
+    last = 0.0
 
     async def refused() -> bool:
+        nonlocal last
+        sent_s = time.monotonic() - began
         answers = [await system.program(gateway).get("/records") for gateway in gateways]
+        if any(answer.status == 200 for answer in answers):
+            last = sent_s
         return all(answer.outcome == BAD_KEY for answer in answers)
 
     await eventually(refused)
-    return time.monotonic() - began
+    return last
 
 
 async def test_a_deactivated_key_is_refused_by_every_gateway_soon(
@@ -103,11 +112,19 @@ async def test_a_deactivated_key_is_refused_by_every_gateway_soon(
 ):
     news.beat()
     first, second = [await system.another(amqp_url=amqp_url) for _ in range(2)]
-    await trusting(system, first, second)
-    system.auth.known.pop(KEY_HASH)
-    await asyncio.sleep(0.6)
-    # Nobody has told them yet, and they are right to trust: the watermark says there is no news.
-    assert (await system.program(first).get("/records")).status == 200
+
+    async def trusts() -> bool:
+        await trusting(system, first, second)
+        known = system.auth.known.pop(KEY_HASH)
+        await asyncio.sleep(0.6)
+        # Nobody has told it yet, and it is right to trust: the watermark says there is no news.
+        if (await system.program(first).get("/records")).status == 200:
+            return True
+        # No watermark came for a while: it was right to ask.
+        system.auth.known[KEY_HASH] = known
+        return False
+
+    await eventually(trusts, within_s=90)
     await news.tell("auth.key.deactivated", keyId="apikey-all", version=2, keyHash=KEY_HASH)
     assert await seconds_until_refused(system, first, second) < SOON_S
 
@@ -179,16 +196,19 @@ async def test_an_answer_overtaken_by_the_news_is_not_kept(
     news.beat()
     gateway = await system.another(amqp_url=amqp_url)
     await trusting(system, gateway)
+    identities = system.gate(gateway).identities
+    heard = identities._generation
     await news.tell("auth.key.created", keyId="apikey-all", version=1, keyHash=KEY_HASH)
-    await asyncio.sleep(0.2)
-    system.auth.pause_s = 0.5
+    await eventually(lambda: identities._generation > heard)
+    system.auth.held = asyncio.Event()
     asked = len(system.auth.asked)
     early = asyncio.create_task(system.program(gateway).get("/records"))
     await eventually(lambda: len(system.auth.asked) > asked)
     system.auth.known.pop(KEY_HASH)
+    heard = identities._generation
     await news.tell("auth.key.deactivated", keyId="apikey-all", version=2, keyHash=KEY_HASH)
-    await asyncio.sleep(0.2)
-    system.auth.pause_s = 0
+    await eventually(lambda: identities._generation > heard)
+    system.auth.held.set()
     assert (await early).status == 200
     assert (await system.program(gateway).get("/records")).outcome == BAD_KEY
 

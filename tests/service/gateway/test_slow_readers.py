@@ -15,7 +15,7 @@ from gateway.fairness import CallerKey, FairSlots, anonymous
 from gateway.routes import Service
 from gateway.upstream.pool import UpstreamPool
 from shared.errors import ServiceUnavailable, UpstreamTimeout
-from tests.kit.eventually import always, eventually
+from tests.kit.eventually import always, eventually, machine_watched
 from tests.kit.service import RunningService
 from tests.kit.sigma import error
 from tests.service.gateway.system import (
@@ -49,7 +49,7 @@ async def gateway(system: System, monkeypatch: pytest.MonkeyPatch) -> RunningSer
 
     system.echo.answer = answer
     return await system.another(
-        upstream_connections_max=CONNECTIONS, request_timeout_s=5, wait_seconds=60
+        upstream_connections_max=CONNECTIONS, request_timeout_s=60, wait_seconds=60
     )
 
 
@@ -242,8 +242,13 @@ async def test_a_slow_reader_gets_the_whole_answer_if_it_keeps_some_pace(
     """It is never silent for long, nor seems so for what the kernel holds; its pace is judged."""
     monkeypatch.setattr(forward, "_READER_LATE_S_MAX", 0.5)
     monkeypatch.setattr(forward, "_READER_BYTES_PER_S_MIN", bytes_per_s_min)
-    slow = reader()
-    body = body_of(await slow.rest(pause_s=0.02))
+    for _ in range(20):
+        async with machine_watched() as waits:
+            slow = reader()
+            body = body_of(await slow.rest(pause_s=0.02))
+        # In a machine that stands still, the most regular reader seems silent.
+        if (len(body) == SIZE) is whole or waits.longest_s < 0.2:
+            break
     assert (len(body) == SIZE) is whole
 
 
@@ -252,7 +257,7 @@ async def test_the_pace_is_the_readers_not_the_services(
 ):
     """What the service takes its time for is not held against a reader who then takes a moment."""
     monkeypatch.setattr(forward, "_READER_LATE_S_MAX", 0.5)
-    monkeypatch.setattr(forward, "_READER_BYTES_PER_S_MIN", 64 << 20)
+    monkeypatch.setattr(forward, "_READER_BYTES_PER_S_MIN", 1 << 20)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -281,21 +286,21 @@ async def test_a_reader_that_leaves_at_the_end_takes_nobodys_connection_along(sy
 
     system.echo.answer = answer
     head = b"GET /%d HTTP/1.1\r\nHost: records\r\n\r\n"
-    first = await pool.send(head % 1, deadline=loop.time() + 5)
-    await first.hold_slot(CallerKey("ws-1", "user", "user-1"), loop.time() + 5)
+    first = await pool.send(head % 1, deadline=loop.time() + 60)
+    await first.hold_slot(CallerKey("ws-1", "user", "user-1"), loop.time() + 60)
     received = 0
     async with aclosing(first.parts()) as parts:
         async for part in parts:
             received += len(part)
             if received == 300_000:
                 # The last of it is in the reader's hands, however long that takes.
-                second = asyncio.create_task(pool.send(head % 2, deadline=loop.time() + 5))
+                second = asyncio.create_task(pool.send(head % 2, deadline=loop.time() + 60))
                 await eventually(lambda: not pool._idle and len(pool._open) == 1)
                 assert not pool._slot_holders
                 break
     first.close()
     held.set()
-    assert len(await (await second).read(loop.time() + 5)) == 300_000
+    assert len(await (await second).read(loop.time() + 60)) == 300_000
     await pool.close()
 
 
@@ -309,18 +314,18 @@ async def test_who_loses_the_connection_in_line_takes_no_place(system: System):
     system.echo.answer = answer
     party = CallerKey("ws-1", "user", "user-1")
     first, second = [
-        await pool.send(b"GET / HTTP/1.1\r\nHost: records\r\n\r\n", deadline=loop.time() + 5)
+        await pool.send(b"GET / HTTP/1.1\r\nHost: records\r\n\r\n", deadline=loop.time() + 60)
         for _ in range(2)
     ]
-    await first.hold_slot(party, loop.time() + 5)
-    waiting = asyncio.create_task(second.hold_slot(party, loop.time() + 5))
+    await first.hold_slot(party, loop.time() + 60)
+    waiting = asyncio.create_task(second.hold_slot(party, loop.time() + 60))
     await eventually(lambda: pool._response_slots._waiting)
     second._connection.close()
     first.close()
     await waiting
     assert pool._response_slots._slots._free == 2
     with pytest.raises(UpstreamTimeout):
-        await second.read(loop.time() + 5)
+        await second.read(loop.time() + 60)
     await pool.close()
 
 

@@ -16,7 +16,7 @@ from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
 
 STREAM = {"Accept": "text/event-stream"}
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 async def now(workspace: RecordsWorkspace) -> str:

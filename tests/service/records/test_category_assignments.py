@@ -230,7 +230,8 @@ async def test_a_branch_and_records_are_deleted_in_one_order(shop, admin):
 
     async def waiting() -> bool:
         return await conn.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid())"
+            """SELECT EXISTS (SELECT FROM pg_stat_activity
+                               WHERE datname = current_database() AND wait_event_type = 'Lock')"""
         )
 
     try:

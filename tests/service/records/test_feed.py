@@ -143,7 +143,7 @@ async def test_a_long_poll_ends_with_the_first_event(workspace: RecordsWorkspace
     await workspace.record("schema-x", {"cost": 1}, id="r")
 
     for poll in polls:
-        page = (await asyncio.wait_for(poll, 10)).ok()
+        page = (await asyncio.wait_for(poll, 30)).ok()
         assert told(page["items"]) == [("entity.created", "r", 1)]
 
 

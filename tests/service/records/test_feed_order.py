@@ -162,8 +162,19 @@ async def test_two_that_place_at_once_place_nothing_twice(db: Database) -> None:
     """One that was taken for dead and is not: whoever comes second begins anew."""
     async with session(db) as one, session(db) as other:
         windows = [Window(await store.last_drawn(one)) for _ in range(2)]
-        refused = 0
-        for version in range(1, 40):
+        for conn, window in zip((one, other), windows, strict=True):
+            await settle(conn, window)
+        async with db.transaction() as conn:
+            await outbox.stage(conn, event("r", 1))
+        async with one.transaction():
+            assert await sequencing.place_some(one, windows[0]) == (1, False)
+            second = asyncio.create_task(sequencing.place_some(other, windows[1]))
+            await eventually(lambda: waits_for_a_lock(db))
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await second
+        windows[1] = Window(await store.last_drawn(one))
+        # And however it comes.
+        for version in range(2, 40):
             async with db.transaction() as conn:
                 await outbox.stage(conn, event("r", version))
             answers = await asyncio.gather(
@@ -173,13 +184,20 @@ async def test_two_that_place_at_once_place_nothing_twice(db: Database) -> None:
             )
             for number, answer in enumerate(answers):
                 if isinstance(answer, asyncpg.UniqueViolationError):
-                    refused += 1
                     windows[number] = Window(await store.last_drawn(one))
                 else:
                     assert not isinstance(answer, BaseException), answer
         await settle(one, Window(await store.last_drawn(one)))
     assert await positions(db) == [("r", n) for n in range(1, 40)]
-    assert refused
+
+
+async def waits_for_a_lock(db: Database) -> bool:
+    return bool(
+        await db.fetchval(
+            """SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+        )
+    )
 
 
 async def test_the_relay_is_told_of_what_is_not_for_the_feed(db: Database) -> None:
@@ -217,6 +235,7 @@ async def test_one_leads_and_another_follows_when_it_hangs_up(
         await eventually(is_placed)
         await records.database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             " AND classid::bigint = $1::bigint >> 32 AND objid::bigint = $1::bigint & 4294967295",
             sequencing.LOCK_KEY,
         )

@@ -97,11 +97,10 @@ async def test_a_silent_stream_has_comments_and_moves_on(
         # What this reader may not see moves its token all the same.
         after = await now(workspace)
         assert after != before
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await silent.event()
-        assert silent.comments > 1
-        assert silent.last_id == after
+        reading = asyncio.create_task(silent.event())
+        await eventually(lambda: silent.comments > 1 and silent.last_id == after)
+        assert not reading.done()
+        reading.cancel()
 
 
 async def test_followers_leave_when_the_process_stops(
@@ -146,6 +145,11 @@ async def test_the_number_of_followers_is_bounded(
     await eventually(lambda: not counts._of_workspace and not counts._of_caller)
 
 
+def waiting(api: RunningService, workspace: RecordsWorkspace) -> int:
+    """How many followers of the workspace sleep until there is something new."""
+    return sum(len(wake._waiters) for wake in api.app[NEWS]._followers.get(workspace.id, ()))
+
+
 async def test_idle_followers_ask_the_database_nothing(
     workspace: RecordsWorkspace, api: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,8 +165,8 @@ async def test_idle_followers_ask_the_database_nothing(
 
     monkeypatch.setattr(store, "page", counted)
     polls = [asyncio.create_task(reader.get(f"/changes?after={after}&wait=30")) for _ in range(20)]
-    await eventually(lambda: api.app[FOLLOWERS]._of_workspace[workspace.id] == len(polls))
-    await asyncio.sleep(0.3)  # Each reads once before it waits.
+    # Each reads once before it waits.
+    await eventually(lambda: waiting(api, workspace) == len(polls))
     before = asked.count(workspace.id)
     # Somebody else's events wake nobody here.
     other = RecordsWorkspace(workspace.records, workspace.records, f"ws-{secrets.token_hex(4)}")
@@ -193,7 +197,7 @@ async def test_what_was_missed_while_the_news_were_away_is_read(
                 WHERE datname = current_database() AND application_name = $1""",
             news.APPLICATION_NAME,
         )
-        assert ended == 2
+        assert ended >= 2
         await workspace.record("schema-x", {"cost": 1}, id="r")
         _, event = await follower.event()
         assert event["subject"] == "r"

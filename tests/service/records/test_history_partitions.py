@@ -263,7 +263,13 @@ async def test_a_longer_time_that_is_chosen_before_the_drop_counts(
     await keep_days(years, A, 1)
 
     async def waits() -> bool:
-        return bool(await years.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+        return bool(
+            await years.fetchval(
+                """SELECT EXISTS (SELECT FROM pg_stat_activity
+                                   WHERE datname = current_database()
+                                     AND wait_event_type = 'Lock')"""
+            )
+        )
 
     async with years.transaction() as conn:
         await store.use(conn, A)

@@ -390,7 +390,8 @@ async def test_rows_that_name_many_categories_are_written_few_at_a_time(shop, mo
     assert [(await assigned(shop))[name[4:]] for name in names] == ["abco"] * 5
 
 
-WAITING = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid())"
+WAITING = """SELECT EXISTS (SELECT FROM pg_stat_activity
+                             WHERE datname = current_database() AND wait_event_type = 'Lock')"""
 
 
 @asynccontextmanager

@@ -242,8 +242,9 @@ async def test_a_request_that_is_given_up_leaves_nothing(
     before = await written(modelled)
     held = Held(monkeypatch)
     headers = {"Idempotency-Key": "late", DEADLINE_HEADER: "300"}
-    assert (await create(modelled.admin, "late", headers)).status == 504
-    assert held.begun.is_set()
+    while not held.begun.is_set():
+        # On a busy machine the time may be over before it begins.
+        assert (await create(modelled.admin, "late", headers)).status == 504
     held.go.set()
     assert await written(modelled) == before
     assert (await create(modelled.admin, "late", {"Idempotency-Key": "late"})).status == 201

@@ -61,8 +61,6 @@ async def test_a_search_measures_with_one_statement(
     criteria: list[tuple[str, str, Any]],
     estimates: int,
 ):
-    # A list that takes longer is cancelled and read again.
-    monkeypatch.setattr(lists, "QUICK_S", 60)
     await _model(workspace)
     sampled = (f"ent-{n}" for n in itertools.count() if not bucket_of(f"ent-{n}"))
     for color in ("red", "blue"):
@@ -87,7 +85,6 @@ async def test_facets_of_many_are_counted_as_a_slow_list_from_the_beginning(
     workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
 ):
     """A quick one would be cancelled and begun again, and slow down the lists of its workspace."""
-    monkeypatch.setattr(lists, "QUICK_S", 60)
     slow: list[str] = []
     original = lists.Lists.read_slow
 

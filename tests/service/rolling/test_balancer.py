@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from tests.kit.eventually import always, eventually
+from tests.rolling import balancer as rolling_balancer
 from tests.rolling.balancer import MARGIN_S, Balancer, Timing
 
 TIMING = Timing(period_s=0.05, late_s=0.05 + MARGIN_S + 0.05)
@@ -74,7 +75,9 @@ class Balanced:
 
 
 @pytest.fixture
-async def balanced() -> AsyncIterator[Balanced]:
+async def balanced(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Balanced]:
+    # A replica is not ready when it says so, and not when this machine is busy.
+    monkeypatch.setattr(rolling_balancer, "PROBE_WITHIN_S", 60.0)
     async with AsyncExitStack() as opened:
         made = Balanced(opened)
         await made.balancer.start()

@@ -95,9 +95,13 @@ async def test_a_poison_message_ends_in_the_dead_letters_and_holds_up_nobody(
     db: Database, bus: Bus, queue: Queue
 ):
     tried: Counter[str] = Counter()
+    others_are_done = asyncio.Event()
 
     async def handle(conn: Conn, event: Event) -> None:
         tried[event.subject] += 1
+        if tried["poison"] > topology.DELIVERIES_MAX and event.subject == "poison":
+            # However soon its last attempt comes.
+            await others_are_done.wait()
         await record(conn, event)
         if event.subject == "poison":
             raise ValueError("I cannot read this")
@@ -107,6 +111,7 @@ async def test_a_poison_message_ends_in_the_dead_letters_and_holds_up_nobody(
     async with consuming(db, bus, queue, handle, prefetch=10, workers=2):
         await come_true(lambda: _count(db), 50)
         assert await waiting(bus, queue.dead) == 0, "the others did not wait for its last attempt"
+        others_are_done.set()
         await come_true(lambda: waiting(bus, queue.dead), 1)
         await come_true(lambda: waiting(bus, queue.name), 0)
     assert tried["poison"] == topology.DELIVERIES_MAX + 1
@@ -134,12 +139,16 @@ async def test_events_of_one_subject_are_handled_in_order_and_others_meanwhile(
     db: Database, bus: Bus, queue: Queue
 ):
     at_once = most_at_once = 0
+    together = asyncio.Event()
     seen: list[tuple[str, int]] = []
 
     async def handle(conn: Conn, event: Event) -> None:
         nonlocal at_once, most_at_once
         at_once += 1
         most_at_once = max(most_at_once, at_once)
+        if at_once > 1:
+            together.set()
+        await together.wait()
         await asyncio.sleep(0.002 if event.version % 2 else 0)
         seen.append((event.subject, event.version))
         at_once -= 1
@@ -170,17 +179,20 @@ async def test_no_more_is_taken_than_the_prefetch(db: Database, bus: Bus, queue:
 
 
 async def test_stopping_finishes_what_is_at_hand(db: Database, bus: Bus, queue: Queue):
-    begun = asyncio.Event()
+    begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def handle(conn: Conn, event: Event) -> None:
         begun.set()
-        await asyncio.sleep(0.2)
+        await go_on.wait()
         await record(conn, event)
 
     await bus.connection()
     await publish(bus, *(news(queue, f"ent-{n}") for n in range(3)))
     async with consuming(db, bus, queue, handle, workers=1):
         await begun.wait()
+        # All three are on their way to it.
+        await come_true(lambda: waiting(bus, queue.name), 0)
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
     assert await _count(db) == 3
     assert await waiting(bus, queue.name) == 0
 
@@ -252,13 +264,13 @@ async def test_a_publisher_says_whether_anybody_was_there(bus: Bus, queue: Queue
 async def test_a_publish_into_silence_is_not_confirmed(
     queue: Queue, amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(publishing, "PUBLISH_TIMEOUT_S", 0.3)
     monkeypatch.setattr(connection, "HEARTBEAT_S", 600)
     async with Wire(amqp_url) as wire:
         bus = Bus(wire.url, "test", [queue])
         bus.start()
         publisher = await Publisher.open(await bus.connection())
         wire.hold()
+        monkeypatch.setattr(publishing, "PUBLISH_TIMEOUT_S", 0.3)
         with pytest.raises(NotConfirmed):
             await publisher.publish(f"{queue.name}.made", "id-1", b"{}")
         with pytest.raises(NoChannel):

@@ -301,8 +301,9 @@ async def test_a_task_that_was_stopped_is_not_missed(bus: Bus):
     ],
 )
 async def test_a_process_that_the_broker_refuses_is_not_ready_and_names_the_variable(
-    amqp_url: str, change: dict[str, str], told: str
+    amqp_url: str, change: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(connection, "FIRST_ATTEMPT_S", 60.0)
     parts = urlsplit(amqp_url)
     host = parts.netloc.rpartition("@")[2]
     changed = {name: value.format(host=host) for name, value in change.items()}

@@ -124,7 +124,7 @@ async def test_a_large_body_waits_for_its_turn_as_long_as_is_configured(start_ed
 
     edge = await start_edge(table, wait_seconds=0.001)
     may_end = threading.Event()
-    first = asyncio.create_task(edge.app[OFFLOAD].run(None, may_end.wait, 1))
+    first = asyncio.create_task(edge.app[OFFLOAD].run(None, may_end.wait, 60))
     await asyncio.sleep(0)
     body = orjson.dumps({"padding": "x" * LARGE_BYTES})
     answer = await edge.stranger.ask("POST", "/read", data=body, headers=JSON)
@@ -184,8 +184,8 @@ async def test_a_bomb_in_gzip_is_not_unpacked(edge: Edge):
 
 async def test_more_connections_than_the_cap_are_told_to_come_back(start_edge: StartEdge):
     edge = await start_edge(connections_max=2, linger_s_max=0.2)
+    # Connections are accepted in their order.
     taken = [socket.create_connection(("127.0.0.1", edge.port)) for _ in range(2)]
-    await asyncio.sleep(0.05)
     answer = await edge.speak(request("GET", "/open"))
     assert answer.outcome == error(503, "SERVICE_UNAVAILABLE", "Too many connections")
     assert answer.headers["retry-after"] == "1"
@@ -204,7 +204,6 @@ async def test_more_connections_than_the_cap_are_told_to_come_back(start_edge: S
 async def test_one_address_comes_to_half_of_the_connections(start_edge: StartEdge):
     edge = await start_edge(connections_max=4, connections_shared=True, linger_s_max=0.2)
     taken = [socket.create_connection(("127.0.0.1", edge.port)) for _ in range(2)]
-    await asyncio.sleep(0.05)
     answer = await edge.speak(request("GET", "/open"))
     assert answer.outcome == error(503, "SERVICE_UNAVAILABLE", "Too many connections")
     # Linux has every address of 127.0.0.0/8.
@@ -234,7 +233,7 @@ async def test_a_connection_on_which_nothing_comes_is_given_up_early(start_edge:
 
 
 async def test_a_deadline_cancels_the_handler(edge: Edge):
-    answer = await edge.speak(request("GET", "/open/late", {"X-Sigma-Deadline": "50"}))
+    answer = await edge.speak(request("GET", "/open/late", {"X-Sigma-Deadline": "300"}))
     assert answer.outcome == error(504, "UPSTREAM_TIMEOUT", "The request timed out")
     assert edge.events == ["began", "cancelled"]
 
@@ -313,17 +312,16 @@ async def test_a_body_that_trickles_in_is_given_up(start_edge: StartEdge):
 
 
 async def test_a_slow_handler_does_not_count_against_the_client(start_edge: StartEdge):
-    edge = await start_edge(body_idle_s_max=0.1, body_read_s_max=0.1, body_bytes_max=10 << 20)
     slow = Routes(tag="Slow")
 
     @slow.post("/open/slow-reader", open=True)
     async def slow_reader(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
         return web.Response(body=str(len(await request.read())).encode())
 
-    edge = await start_edge(slow, body_idle_s_max=0.1, body_read_s_max=0.1, body_bytes_max=10 << 20)
+    edge = await start_edge(slow, body_idle_s_max=0.6, body_read_s_max=0.6, body_bytes_max=10 << 20)
     body = b"x" * (4 << 20)
-    answer = await edge.speak(request("POST", "/open/slow-reader", {}, body), 10)
+    answer = await edge.speak(request("POST", "/open/slow-reader", {}, body), 60)
     assert (answer.status, answer.body) == (200, str(len(body)).encode())
 
 
@@ -343,7 +341,7 @@ async def test_an_answer_that_nobody_reads_is_given_up(start_edge: StartEdge, pa
         connection.sendall(request("GET", "/open/patient-flood" if patient else "/open/flood"))
         await edge.begun()
         await asyncio.sleep(1)
-        connection.settimeout(2)
+        connection.settimeout(60)
         heard = await asyncio.to_thread(_read_all, connection)
     assert (heard > 64 << 20) == patient
 

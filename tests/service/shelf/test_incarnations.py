@@ -17,7 +17,7 @@ from shared.http.versions import entity_tag
 from tests.kit.eventually import eventually
 from tests.kit.identities import Keyring
 from tests.kit.servers import Servers
-from tests.kit.service import RunningService, Services
+from tests.kit.service import PATIENCE_S, RunningService, Services
 
 SERVICE = "records_service"
 
@@ -86,7 +86,10 @@ async def test_a_restored_database_takes_no_traffic_until_it_is_told(
     assert await readiness(services, service) == (200, "")
 
 
-async def test_the_first_answer_names_the_incarnation(services: Services):
+async def test_the_first_answer_names_the_incarnation(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(schema_version, "FIRST_LOOK_S", PATIENCE_S)
     url = await services.database(SERVICE)
     conn = await asyncpg.connect(url)
     try:

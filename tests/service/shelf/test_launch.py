@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,21 @@ def lines_of(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
+def wait_until(is_so: Callable[[], object]) -> None:
+    ends = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def metrics(url: str) -> str:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
+        return str(answer.read().decode())
+
+
 def readiness(url: str) -> int:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -175,26 +188,25 @@ def test_every_request_leaves_one_line_without_credentials(keyring: Keyring, tmp
 
 
 def test_it_drains_accepts_finishes_and_exits_0(keyring: Keyring, tmp_path: Path):
-    process = new_process(keyring, tmp_path, SIGMA_DRAIN_SECONDS="1.5")
+    process = new_process(keyring, tmp_path, SIGMA_DRAIN_SECONDS="300")
     process.start()
     process.wait_ready()
     asked: list[Any] = []
-    late = request("GET", "/open/late", {"X-Sigma-Deadline": "2500"})
+    late = request("GET", "/open/late", {"X-Sigma-Deadline": "3000"})
     waiting = threading.Thread(
-        target=lambda: asked.append(speak("127.0.0.1", process.port, late, 10))
+        target=lambda: asked.append(speak("127.0.0.1", process.port, late, 60))
     )
     waiting.start()
-    time.sleep(0.2)
+    in_flight = "sigma_http_requests_in_flight 1.0"
+    wait_until(lambda: in_flight in metrics(process.internal_url) or asked)
     os.kill(process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + 1
-    while readiness(process.internal_url) == 200 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert readiness(process.internal_url) == 503
+    wait_until(lambda: readiness(process.internal_url) == 503)
     answer = speak("127.0.0.1", process.port, request("GET", "/open", close=False))
     assert (answer.status, answer.headers["connection"]) == (200, "close")
-    waiting.join(10)
-    assert asked[0].status == 504, "what was in flight got its answer"
+    # The second signal ends the draining, and not what is in flight.
     assert process.stop() == 0
+    waiting.join()
+    assert asked[0].status == 504, "what was in flight got its answer"
     events = [line["event"] for line in lines_of(process.log)]
     assert [event for event in events if event != "request"] == ["serving", "draining", "stopped"]
     with pytest.raises(ConnectionRefusedError):

@@ -103,7 +103,6 @@ async def test_what_the_broker_refuses_is_kept_and_holds_up_only_its_subject(
 async def test_what_is_published_into_silence_is_not_confirmed(
     queue: Queue, amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(publishing, "PUBLISH_TIMEOUT_S", 0.3)
     async with Wire(amqp_url) as wire:
         bus = Bus(wire.url, "test", [queue])
         bus.start()
@@ -112,6 +111,7 @@ async def test_what_is_published_into_silence_is_not_confirmed(
         heard = await publisher.send(messages)
         assert await publisher.confirmed(heard) == [[True] * 3]
         wire.hold()
+        monkeypatch.setattr(publishing, "PUBLISH_TIMEOUT_S", 0.3)
         unheard = await publisher.send(messages)
         assert await publisher.confirmed(unheard) == [[False] * 3]
         wire.cut()

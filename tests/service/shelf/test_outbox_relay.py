@@ -21,6 +21,7 @@ from shared.messaging.publishing import Publisher
 from shared.messaging.topology import Queue
 from tests.kit.eventually import always, eventually
 from tests.kit.servers import Servers
+from tests.kit.service import PATIENCE_S
 from tests.kit.wire import Wire
 from tests.service.shelf.relaying import _is, consuming, news, relaying, unsent
 
@@ -121,6 +122,7 @@ async def test_a_leader_that_loses_its_session_is_followed_by_another(
 
 FREEZING_RELAY = """
 import asyncio, os, signal, sys
+from shared.messaging import relay
 from shared.messaging.connection import Bus
 from shared.messaging.publishing import Publisher
 from shared.messaging.relay import Relay
@@ -128,6 +130,11 @@ from shared.database import Database
 from shared.messaging.topology import Queue
 
 publish, published = Publisher.publish, 0
+
+async def nobody_is_replaced(*arguments):
+    return False
+
+relay.end_stale_leader = nobody_is_replaced
 
 async def publish_two_and_freeze(self, *arguments, **options):
     global published
@@ -150,9 +157,21 @@ asyncio.run(main())
 
 
 async def test_a_leader_that_hangs_is_replaced_and_publishes_nothing_more_when_it_wakes(
-    db: Database, bus: Bus, queue: Queue, amqp_url: str, tmp_path: Path
+    db: Database,
+    bus: Bus,
+    queue: Queue,
+    amqp_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    """It hangs in the middle of five events of one record, two of which the broker has."""
+    """It hangs in the middle of five events of one record, two of which the broker has.
+
+    Its lease is short. That of its heir is not, for this process may be kept waiting, too.
+    """
+    replace = relay_module.end_stale_leader
+    monkeypatch.setattr(
+        relay_module, "end_stale_leader", lambda conn, key, _lease_s: replace(conn, key, 1.0)
+    )
     async with db.transaction() as conn:
         await outbox.stage(conn, *(news(queue, "ent-1", version) for version in range(1, 6)))
     log = (tmp_path / "freezing.log").open("w+")
@@ -165,7 +184,7 @@ async def test_a_leader_that_hangs_is_replaced_and_publishes_nothing_more_when_i
     )
     try:
         await eventually(lambda: process_state(frozen.pid) == "T", within_s=60)
-        async with relaying(db, bus, lease_s=1) as heir:
+        async with relaying(db, bus, lease_s=PATIENCE_S) as heir:
             await eventually(lambda: heir.leads, within_s=60)
             await eventually(lambda: _is(unsent(db), 0))
             async with db.transaction() as conn:
@@ -196,18 +215,25 @@ def process_state(pid: int) -> str:
 async def test_a_leader_whose_broker_is_slow_keeps_the_lead(
     db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ):
-    """What takes longer than the lease is no reason to end it while it is alive."""
+    """What takes longer than the lease is no reason to end it: it is renewed meanwhile."""
+    assert relay_module.RENEWALS_PER_LEASE > 3
     monkeypatch.setattr(relay_module, "LEAD_RETRY_S", 0.02)
+    monkeypatch.setattr(relay_module, "RENEWALS_PER_LEASE", 1_000)
     publish = Publisher.publish
 
     async def publish_late(self, *arguments, **options):
-        await asyncio.sleep(2)
+        for _ in range(10):
+            last = first._renewed_at_s
+            await eventually(lambda last=last: first._renewed_at_s > last)
         return await publish(self, *arguments, **options)
 
     monkeypatch.setattr(Publisher, "publish", publish_late)
-    async with relaying(db, bus, lease_s=1) as first:
+    async with relaying(db, bus, lease_s=PATIENCE_S) as first:
         await eventually(lambda: first.leads)
-        async with relaying(db, bus, lease_s=1) as second, consuming(db, bus, queue) as seen:
+        async with (
+            relaying(db, bus, lease_s=PATIENCE_S) as second,
+            consuming(db, bus, queue) as seen,
+        ):
             async with db.transaction() as conn:
                 await outbox.stage(conn, news(queue))
             first.committed.set()

@@ -129,10 +129,18 @@ async def test_no_request_is_refused_for_its_cost(server: ShopifyServer):
 
 
 async def test_points_that_others_spend_are_waited_for(server: ShopifyServer):
-    server.bucket = Bucket(asyncio.get_running_loop().time, maximum=100, restore_rate=100)
+    time = asyncio.get_running_loop().time
+    spent_at: list[float] = []
+
+    def clock() -> float:
+        # No points come back before the first request was refused.
+        return spent_at[0] if spent_at and not server.throttled else time()
+
+    server.bucket = Bucket(clock, maximum=100, restore_rate=100)
     async with connected(server) as connector:
         await connector.test()
         server.bucket.take(server.bucket.available)
+        spent_at.append(time())
         outcomes = await pushed(connector, [item(1)])
     assert [type(outcome) for outcome in outcomes] == [Sent]
     assert server.throttled in {1, 2}
