@@ -187,7 +187,7 @@ async def test_rights_that_are_taken_away_end_a_synchronisation(
     target.interfere = hold
     at_once = seller.having({"Idempotency-Key": "push-once"})
     log = (await at_once.post("/channels/ch-shop/push")).ok()
-    await asyncio.wait_for(arrived.wait(), 30)
+    await asyncio.wait_for(arrived.wait(), 120)
     await take_away(sigma, canExport=False)
 
     async def is_refused() -> bool:
@@ -195,8 +195,10 @@ async def test_rights_that_are_taken_away_end_a_synchronisation(
 
     await eventually(is_refused, within_s=30)
     # Another process takes it over, which asks for the rights of now.
+    log_file = stack["workflow_service"].log
+    before = log_file.stat().st_size
     restarted = asyncio.create_task(stack.restart("workflow_service"))
-    await asyncio.sleep(0.1)
+    await eventually(lambda: b'"draining"' in log_file.read_bytes()[before:])
     target.interfere = None
     go_on.set()
     await restarted

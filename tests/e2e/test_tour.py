@@ -35,7 +35,7 @@ async def run(*command: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output = (await asyncio.wait_for(process.communicate(), 60))[0].decode()
+    output = (await asyncio.wait_for(process.communicate(), 240))[0].decode()
     assert process.returncode == 0, output
     return output
 

@@ -300,14 +300,6 @@ async def test_a_killed_tool_leaves_the_source_open_and_is_taken_back(
     def quiet(_line: str) -> None:
         pass
 
-    async with opened(stack.databases) as source, opened(target.databases) as to:
-        move = Move(workspace.id, source, to, quiet, pause_s=1.0)
-        await move.check()
-        await move.begin()
-        await move.wait_for_copies()
-        for phase, before in ((fence.DRAINING, fence.OPEN), (fence.CLOSED, fence.DRAINING)):
-            await move._enter(phase, before)
-    # Killed: its connections are gone, and nobody opens the fence again.
     body = {"schemaId": "schema-shirt", "values": {}}
 
     async def takes_writes() -> bool:
@@ -315,6 +307,18 @@ async def test_a_killed_tool_leaves_the_source_open_and_is_taken_back(
         assert answer.status in (201, 503)
         return answer.status == 201
 
+    async with opened(stack.databases) as source, opened(target.databases) as to:
+        move = Move(workspace.id, source, to, quiet, pause_s=600.0)
+        await move.check()
+        await move.begin()
+        await move.wait_for_copies()
+        for phase, before in ((fence.DRAINING, fence.OPEN), (fence.CLOSED, fence.DRAINING)):
+            await move._enter(phase, before)
+        assert not await takes_writes()
+        for database in source.values():
+            # As if the time of the pause had passed.
+            await database.conn.execute("UPDATE sigma_moves.moves SET until = now()")
+    # Killed: its connections are gone, and nobody opens the fence again.
     await eventually(takes_writes)
     # The target has rows, and nobody can see them there.
     assert (await workspace.admin.at(target.url).get("/records")).status == 401

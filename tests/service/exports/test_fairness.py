@@ -29,6 +29,8 @@ async def test_slow_destinations_give_their_places_to_other_workspaces(
     monkeypatch.setattr(turns, "TURN_S", 0.1)
     monkeypatch.setattr(running, "RENEW_S", 0.05)
     monkeypatch.setattr(running, "GRACE_S", 0.0)
+    # What gave way does not come again before the end of this test.
+    monkeypatch.setattr(running, "AGAIN_AFTER_S", (600.0,) * 3)
     exports.receiver.held = asyncio.Event()
     first, second, third = exports.admin, await exports.neighbour(), await exports.neighbour()
     await begin(exports, first, "/slow", "job-oldest")

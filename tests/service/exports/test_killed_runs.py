@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from records_service.exports import store
 from tests.kit.eventually import eventually
 from tests.kit.file_servers import SftpServer, sshd_or_skip
 from tests.kit.processes import Process
 from tests.service.exports.conftest import LOCAL, Exports
 from workflow_service.export_runs import commands, exporting, running
 
-MANY = 30_000
+MANY = 12_000
+HELD_AFTER = MANY * 3 // 4 // store.ROWS_AT_ONCE
+"""Parts of the records, which are more than the bytes of a file that are sent together."""
 
 
 @pytest.fixture
@@ -67,8 +72,22 @@ async def fill(exports: Exports) -> None:
     )
 
 
+@pytest.fixture
+def goes_on(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Until it is set, the records behind the first parts are not read."""
+    goes_on, read, parts = asyncio.Event(), store.read_part, itertools.count(1)
+
+    async def read_or_wait(*args: Any, **more: Any) -> Any:
+        if next(parts) > HELD_AFTER:
+            await goes_on.wait()
+        return await read(*args, **more)
+
+    monkeypatch.setattr(store, "read_part", read_or_wait)
+    return goes_on
+
+
 async def test_a_killed_run_starts_anew_and_shows_no_half_file(
-    exports: Exports, workers: list[Process], sftp: SftpServer
+    exports: Exports, workers: list[Process], sftp: SftpServer, goes_on: asyncio.Event
 ):
     await fill(exports)
     target = sftp.files / "all.jsonl"
@@ -80,6 +99,7 @@ async def test_a_killed_run_starts_anew_and_shows_no_half_file(
         lambda: any(part.stat().st_size for part in sftp.files.glob(parts)), within_s=60
     )
     workers[0].kill()
+    goes_on.set()
     assert not target.exists(), "the file was visible before the run had ended"
     (run,) = await exports.runs(job["id"])
     assert run["status"] == "running"
