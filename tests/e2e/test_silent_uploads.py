@@ -8,7 +8,7 @@ import pytest
 
 CONNECTIONS_PER_SERVICE = 128
 HEAD = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-WELL_BEFORE_THEY_ARE_GIVEN_UP_S = 6
+TRIES = 5
 
 
 @pytest.mark.parametrize(
@@ -21,16 +21,20 @@ WELL_BEFORE_THEY_ARE_GIVEN_UP_S = 6
 )
 async def test_who_logs_in_does_not_wait_for_them(stack, silent):
     sigma = await stack.workspace()
-    port = stack["gateway"].port
-    writers = []
-    try:
-        for _ in range(CONNECTIONS_PER_SERVICE + 12):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(silent)
-            writers.append(writer)
-        await asyncio.sleep(0.3)
-        async with asyncio.timeout(WELL_BEFORE_THEY_ARE_GIVEN_UP_S):
+    for _ in range(TRIES):
+        uploads = []
+        try:
+            for _ in range(CONNECTIONS_PER_SERVICE + 12):
+                reader, writer = await asyncio.open_connection("127.0.0.1", stack["gateway"].port)
+                writer.write(silent)
+                uploads.append((reader, writer))
+            await asyncio.sleep(0.3)
             await sigma.log_in(sigma.email("user-admin"))
-    finally:
-        for writer in writers:
-            writer.close()
+            are_given_up = any(b"400" in bytes(reader._buffer[:12]) for reader, _ in uploads)
+        finally:
+            for _, writer in uploads:
+                writer.close()
+        # On a busy machine they may be given up before a login could end that waits for nobody.
+        if not are_given_up:
+            return
+    raise AssertionError("each login took until uploads were given up")
