@@ -99,8 +99,7 @@ async def test_two_at_once_apply_each_revision_once(
         )
         for _ in range(2)
     ]
-    waiting = """SELECT count(*) = 2 FROM pg_stat_activity
-                  WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    waiting = "SELECT count(*) = 2 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     await eventually(lambda: holder.fetchval(waiting))
     assert await holder.fetchval("SELECT to_regclass('alembic_version')") is None
     await holder.close()
