@@ -107,7 +107,7 @@ async def opened() -> AsyncIterator[Scale]:
                 workers[service] = await stack.another(service, WORKER, **_SETTINGS)
             await asyncio.to_thread(stack.wait_ready)
             workspace = await stack.workspace(record_limit=RECORD_LIMIT)
-            await _model(workspace)
+            await model(workspace)
             here = Scale(stack, workspace, await workspace.api_key(), workers)
             await here.bulk("0", RECORDS)
             await here.settled()
@@ -136,7 +136,8 @@ def new_run() -> str:
     return secrets.token_hex(4)
 
 
-async def _model(workspace: Workspace) -> None:
+async def model(workspace: Workspace) -> None:
+    """Ten values: a unique SKU, two filterable values, a number, and texts in two languages."""
     await workspace.dimension("language", ["en", "da"])
     await workspace.attribute("sku", validation={"unique": True, "required": True})
     await workspace.attribute("brand", filterable=True)

@@ -216,7 +216,7 @@ class Move:
         for service in STREAMED:
             source, target = self._source[service], self._target[service]
             tables = streaming.streamed(source)
-            await streaming.analyse(target, tables)
+            await streaming.vacuum(target, tables)
             await self._wait_until_applied()
             self._to_compare[service] = await comparing.look_ahead(
                 source.conn, target.conn, tables, self._workspace_id

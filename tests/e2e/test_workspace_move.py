@@ -312,6 +312,10 @@ async def test_a_killed_tool_leaves_the_source_open_and_is_taken_back(
         await move.check()
         await move.begin()
         await move.wait_for_copies()
+        # What is counted while nobody writes is counted in indexes alone.
+        assert await to[RECORDS].conn.fetchval(
+            "SELECT last_vacuum IS NOT NULL FROM pg_stat_user_tables WHERE relname = 'records'"
+        )
         for phase, before in ((fence.DRAINING, fence.OPEN), (fence.CLOSED, fence.DRAINING)):
             await move._enter(phase, before)
         assert not await takes_writes()
