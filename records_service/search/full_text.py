@@ -16,6 +16,7 @@ import orjson
 
 from records_service.attributes.model import Attribute, AttributeType
 from records_service.blueprint.blueprint import Blueprint
+from records_service.option_lists.model import Option
 from records_service.permissions.rules import Role
 from records_service.search.sight import sight_of
 from records_service.search.sql import Arguments, pattern
@@ -24,7 +25,6 @@ from records_service.search_texts.folding import folded_in_sql, folding_in
 from records_service.search_texts.words import (
     PART_MIN,
     Term,
-    in_text,
     separated,
     separated_in_sql,
     spaced_in_sql,
@@ -32,7 +32,9 @@ from records_service.search_texts.words import (
 )
 
 LABELS_KEPT: Final = 20_000
-"""Labels of options whose words a process remembers: each search looks at all of them."""
+"""Labels of options whose words a process remembers: those of a model are joined by version."""
+_LABELS: Final = "words_of_labels"
+_VIEWS: Final = "text_views"
 TYPES: Final = (AttributeType.TEXT, AttributeType.OPTION)
 """Of the attributes in which is searched."""
 
@@ -171,6 +173,8 @@ def views(
     blueprint: Blueprint, role: Role | None
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Schema -> what is searched in it; `schema state` -> what its state hides."""
+    if role is None and (known := blueprint.derived.get(_VIEWS)) is not None:
+        return known  # type: ignore[no-any-return]
     seen: dict[str, list[str]] = {}
     hidden: dict[str, list[str]] = {}
     for attribute in blueprint.attributes.values():
@@ -184,6 +188,8 @@ def views(
                 seen.setdefault(schema_id, []).append(attribute.id)
                 for state in states:
                     hidden.setdefault(f"{schema_id} {state}", []).append(attribute.id)
+    if role is None:
+        blueprint.derived[_VIEWS] = seen, hidden
     return seen, hidden
 
 
@@ -226,21 +232,33 @@ def _words_of(label: str, folding: int) -> str:
     return separated(label, folding)
 
 
+def _labels(blueprint: Blueprint) -> Sequence[tuple[str, str, str]]:
+    """List, option and the words of its labels, of all options that the model holds."""
+    known: Sequence[tuple[str, str, str]] | None = blueprint.derived.get(_LABELS)
+    if known is None:
+        folding = folding_in(blueprint)
+
+        def words(option: Option) -> str:
+            labels = (option.label, *(option.labels or {}).values())
+            # Two spaces: no term begins in one label and ends in the next.
+            return f" {'  '.join(_words_of(label, folding) for label in labels)} "
+
+        known = [
+            (option_list.id, option.id, words(option))
+            for option_list in blueprint.option_lists.values()
+            for option in option_list.values
+        ]
+        blueprint.derived[_LABELS] = known
+    return known
+
+
 def options_of(blueprint: Blueprint, term: Term) -> list[str]:
     """`attribute=option` for each option whose label has the term."""
     found: dict[str, list[str]] = {}
-    folding = folding_in(blueprint)
-    for option_list in blueprint.option_lists.values():
-        ids = [
-            value.id
-            for value in option_list.values
-            if any(
-                in_text(term, _words_of(label, folding))
-                for label in (value.label, *(value.labels or {}).values())
-            )
-        ]
-        if ids:
-            found[option_list.id] = ids
+    sought = f" {term.text}" if term.is_prefix else f" {term.text} "
+    for list_id, option_id, words in _labels(blueprint):
+        if sought in words:
+            found.setdefault(list_id, []).append(option_id)
     return [
         f"{attribute.id}={option}"
         for attribute in blueprint.attributes.values()

@@ -114,10 +114,12 @@ def position_of(index: Index, target: Searched, arguments: Arguments) -> str:
     by_term = sorted((term, position) for position, term in positions)
     terms = arguments.name([term for term, _ in by_term], "bigint[]")
     values = arguments.name([position for _, position in by_term], "int[]")
-    # width_bucket looks for a term among the sorted ones by halves.
+    # width_bucket looks for a term among the sorted ones by halves. In FROM itself, what unnest
+    # returns would be stored first.
     return (
         f"(SELECT ({values})[t.place] FROM (SELECT u.term - s.bucket AS term,"  # noqa: S608
-        f" width_bucket(u.term - s.bucket, {terms}) AS place FROM unnest(s.terms) AS u (term)) AS t"
+        f" width_bucket(u.term - s.bucket, {terms}) AS place"
+        " FROM (SELECT unnest(s.terms) AS term) AS u) AS t"
         f" WHERE ({terms})[t.place] = t.term LIMIT 1)"
     )
 

@@ -57,6 +57,8 @@ class Statement:
     """The arguments without those of `keys`, if there are such."""
     texts: TextIndex | None = None
     """The same for the index of texts, if that knows all that is asked."""
+    by_values: Callable[[], Statement] | None = None
+    """Makes the statement that reads values, if this one does not."""
 
 
 Count = Callable[[Conn], Awaitable[Sequence[Any]]]
@@ -108,16 +110,21 @@ def by_words(context: Context, asked: str, schema: str | None) -> Compile:
 
     def compiled(blueprint: Blueprint, reader: Reader, arguments: Arguments) -> Statement:
         terms = terms_of(asked, folding_in(blueprint))
-        found = full_text(terms, blueprint, context.role, arguments)
-        met = found.condition
         schema_id = None if schema is None else reader.schema(schema)
-        if schema_id is not None:
-            met = f"r.schema_id = {arguments.name(schema_id, 'text')} AND {met}"
-        keys = list(zip(text_store.KEYS, ("0", found.rank), strict=True))
+
+        def by_values() -> Statement:
+            found = full_text(terms, blueprint, context.role, arguments)
+            met = found.condition
+            if schema_id is not None:
+                met = f"r.schema_id = {arguments.name(schema_id, 'text')} AND {met}"
+            keys = list(zip(text_store.KEYS, ("0", found.rank), strict=True))
+            return Statement(met, arguments, keys, found.source)
+
         texts = TextIndex(terms, blueprint, context.role, schema_id)
-        return Statement(
-            met, arguments, keys, found.source, texts=texts if texts.is_ready else None
-        )
+        if not texts.is_ready:
+            return by_values()
+        keys = [(key, "") for key in text_store.KEYS]
+        return Statement("", arguments, keys, texts=texts, by_values=by_values)
 
     return compiled
 
@@ -293,8 +300,9 @@ async def _by_texts(
     index = statement.texts
     assert index is not None
     if not await index.learn(conn):
+        assert statement.by_values is not None
         return await _by_values(
-            conn, context=context, place=place, statement=statement, facets=facets
+            conn, context=context, place=place, statement=statement.by_values(), facets=facets
         )
     found = await text_store.page(
         conn, context.database, context.workspace_id, place=place, index=index

@@ -77,7 +77,7 @@ async def read_wanted(
     counted: str,
     arguments: Arguments,
     walked: str = "0",
-) -> tuple[list[Listed], int | None, int, int]:
+) -> tuple[list[Listed], int | None, int, Any]:
     """The records of the CTE `wanted`, what `counted` counts, the model's version, and `walked`.
 
     `wanted` has their ids, times of creation and the columns by which the page is sorted.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from records_service.attributes.model import AttributeType
 from records_service.blueprint.blueprint import Blueprint
@@ -18,7 +18,7 @@ from records_service.search.full_text import full_text, large_lists, options_of
 from records_service.search.sql import Arguments, pattern
 from records_service.search.text_options import OPTIONS_MAX, has_chosen, options_labelled
 from records_service.search.text_samples import Part
-from records_service.search.text_sight import TextSight
+from records_service.search.text_sight import IS_LOST, TextSight
 from records_service.search_texts.documents import (
     OF_VARIANT,
     keys_of_part,
@@ -37,9 +37,25 @@ BEHIND: Final = (
     "SELECT unnest(b.record_ids) AS id FROM search_texts_behind b WHERE b.workspace_id = $1"
 )
 
+ASKED: Final = f"ARRAY[EXISTS ({BEHIND}), {IS_LOST}]"
+"""What each statement asks of the workspace (`TextIndex.is_right`)."""
+_EXPECTED: Final = "texts_expected"
 _WORDS: Final = "SELECT unnest(t.attributes) AS of, unnest(t.words) AS w OFFSET 0"
+_WORDS_ALONE: Final = "SELECT unnest(t.words) AS w OFFSET 0"
 _FOLDED: Final = "SELECT unnest(t.folded_of) AS of, unnest(t.folded) AS f OFFSET 0"
 """What a row `t` has. In FROM itself, the function would take three times as long."""
+
+
+class Expected(NamedTuple):
+    """What a statement must be right for, though it may not be so."""
+
+    is_behind: bool
+    """Whether there are records that the index has not reached."""
+    is_lost: bool
+    """Whether rows may have texts that their schema has not (`IS_LOST`)."""
+
+
+ANYTHING: Final = Expected(is_behind=True, is_lost=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +97,8 @@ class TextIndex:
             if each.type is AttributeType.TEXT and each.validation.unique
         )
         self.is_behind = True
-        """Whether there may be records that the index has not reached. Without them a statement is
-        planned in half the time: who says so asks in the same statement whether it is true."""
+        """Whether there may be records that the index has not reached."""
+        self.expect(blueprint.derived.get(_EXPECTED, ANYTHING))
         layout = layout_in(blueprint)
         self.is_ready = (
             layout is not None
@@ -90,6 +106,30 @@ class TextIndex:
             and layout.codes.issuperset(self._codes)
         )
         """Whether the index knows what is asked."""
+
+    @property
+    def expected(self) -> Expected:
+        """For which workspaces the statements are made."""
+        return Expected(self.is_behind, self._sight.is_lost)
+
+    def expect(self, expected: Expected) -> None:
+        """Make statements for a workspace of which this is so.
+
+        If nothing is behind, and nothing lost, they are planned in half the time. So a search
+        expects what the one before it was told, and asks in each statement whether it is true.
+        """
+        self.is_behind, self._sight.is_lost = expected
+
+    def is_right(self, expected: Expected, told: Sequence[bool]) -> bool:
+        """Whether a statement made for what was `expected` is right, where `ASKED` says `told`.
+
+        If it is not, one that is made anew is right in any case.
+        """
+        is_behind, is_lost = told
+        self._blueprint.derived[_EXPECTED] = Expected(is_behind, is_lost)
+        is_right = is_behind <= expected.is_behind and is_lost <= expected.is_lost
+        self.expect(Expected(is_behind, is_lost) if is_right else ANYTHING)
+        return is_right
 
     async def learn(self, conn: Conn) -> bool:
         """Find the options of large lists whose labels have the terms.
@@ -292,7 +332,7 @@ class TextIndex:
             else:
                 # A word, not a phrase, is in some text that is seen, if all are seen: its key tells
                 # it in less time.
-                is_told = f"({query})::text !~ '[&<]' AND v.are_all_seen"
+                is_told = f"({query})::text !~ '[&<]' AND {self._sight.are_all_seen}"
                 key = f"t.keys @@ {keys.words[number]}"
                 if are_candidates and not term.excluded:
                     key = self._by_its_words(key, keys.others[number])
@@ -332,6 +372,8 @@ class TextIndex:
             f" AS rank_{number}"
             for number in self._wanted()
         )
+        if self._sight.is_plain:
+            return f"SELECT {ranks} FROM ({_WORDS_ALONE}) AS w"  # noqa: S608
         return (
             f"SELECT {ranks} FROM ({_WORDS}) AS w"  # noqa: S608
             f" WHERE v.are_all_seen OR {self._sight.visible('w.of')}"
@@ -339,6 +381,8 @@ class TextIndex:
 
     def _words(self, query: str) -> str:
         """The condition that a row `t` has words that are seen."""
+        if self._sight.is_plain:
+            return f"EXISTS (SELECT FROM ({_WORDS_ALONE}) AS w WHERE w.w @@ {query})"
         visible = self._sight.visible("w.of")
         return f"EXISTS (SELECT FROM ({_WORDS}) AS w WHERE w.w @@ {query} AND {visible})"
 

@@ -11,12 +11,12 @@ from records_service.permissions.rules import Role
 from records_service.search.full_text import TYPES, views
 from records_service.search.sql import Arguments
 
-_NOTHING_LOST: Final = (
-    "NOT EXISTS (SELECT FROM lost_attributes l WHERE l.workspace_id = $1) AND NOT EXISTS"
-    " (SELECT FROM search_layouts l WHERE l.workspace_id = $1 AND cardinality(l.gone) > 0)"
+IS_LOST: Final = (
+    "(EXISTS (SELECT FROM lost_attributes l WHERE l.workspace_id = $1) OR EXISTS"
+    " (SELECT FROM search_layouts l WHERE l.workspace_id = $1 AND cardinality(l.gone) > 0))"
 )
-"""The condition that no row has texts of an attribute that its schema does not have: one that the
-schema has lost, or one that was deleted."""
+"""The condition that rows may have texts of an attribute that their schema does not have: one that
+the schema has lost, or one that was deleted."""
 
 
 class TextSight:
@@ -30,6 +30,18 @@ class TextSight:
             if each.type in TYPES
         )
         self._is_whole = not self._hidden and sum(map(len, self._seen.values())) == having
+        self.is_lost = True
+        """Whether `IS_LOST` may be true. Who says that it is not asks in the same statement."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that any row has is seen."""
+        return self._is_whole and not self.is_lost
+
+    @property
+    def are_all_seen(self) -> str:
+        """The condition that all texts of a row are seen."""
+        return "true" if self.is_plain else "v.are_all_seen"
 
     @property
     def needs_state(self) -> bool:
@@ -45,14 +57,14 @@ class TextSight:
     ) -> str:
         """The rows `t`, each with `v`: which attributes are seen of it, and which are hidden.
 
-        Where all texts are seen, which of them has a word makes no difference. `is_asked_once`:
-        mostly nothing else of `v` is asked, so it is not worth a subquery of its own for each row.
+        Without it if they are plain. Where all texts are seen, which of them has a word makes no
+        difference. `is_asked_once`: mostly nothing else of `v` is asked, so it is not worth a
+        subquery of its own for each row.
         """
+        if self.is_plain:
+            return source
         views = f"{_document(self._seen, arguments)} -> t.schema_id AS seen"
         are_all_seen = "v.seen ?& t.attributes"
-        if self._is_whole:
-            # Told once, it needs no look at the attributes of each row.
-            are_all_seen = f"({_NOTHING_LOST} OR {are_all_seen})"
         if self._hidden:
             source += " JOIN records r ON r.workspace_id = $1 AND r.id = t.record_id"
             place = f"t.schema_id || ' ' || coalesce({arguments.state}, '')"
@@ -64,6 +76,9 @@ class TextSight:
 
     def visible(self, attribute: str) -> str:
         """The condition that the caller sees this attribute of the record of `t`."""
+        if self.is_plain:
+            # It is true. An argument must stand somewhere, or PostgreSQL does not know its type.
+            return f"{attribute} IS NOT NULL"
         hidden = f" AND v.hidden ? {attribute} IS NOT TRUE" if self._hidden else ""
         return f"v.seen ? {attribute}{hidden}"
 

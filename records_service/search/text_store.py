@@ -15,7 +15,7 @@ from records_service.records.store import Listing
 from records_service.search import text_walk
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
-from records_service.search.text_index import BEHIND, TextIndex
+from records_service.search.text_index import ANYTHING, ASKED, TextIndex
 from records_service.search.text_samples import MEASURED, Part
 from records_service.search_texts.documents import SAMPLES
 from shared.database import Conn, Database, fetch_planned, paging
@@ -56,7 +56,7 @@ async def page(
     """
     measured = await _measured(conn, index) if place.after is None else Measured(place.after[0])
     if measured.number == text_walk.LEVEL:
-        index.is_behind = True
+        index.expect(ANYTHING)
         return await text_walk.page(conn, workspace_id, place=place, index=index)
     if place.counts and measured.are_all_counted:
         async with database.spare() as other:
@@ -105,51 +105,47 @@ async def _page(
     That is an estimate if it is negative, and None where it is not wanted.
     """
     while True:
-        is_known = not index.is_behind
-        arguments = index.arguments(with_state=True)
+        expected = index.expected
+        arguments = index.arguments(with_state=expected.is_behind)
         late = f"late AS MATERIALIZED ({index.behind(arguments)})"
         part = Part.numbered(measured.number)
         if part is None:
             ctes, counted = _all(index, place, arguments)
         else:
             ctes, counted = _in_part(index, place, part, arguments)
-        found, count, version, is_behind = await read_wanted(
+        found, count, version, told = await read_wanted(
             conn,
             workspace_id,
             place=place,
             ctes=f"{late}, {ctes}",
             columns=[key.column for key in KEYS],
             counted=counted if place.counts else "SELECT NULL::bigint",
-            walked=f"SELECT count(*) FROM ({BEHIND} LIMIT 1) AS b",  # noqa: S608
+            walked=ASKED,
             arguments=arguments,
         )
-        if not is_known or not is_behind:
+        if index.is_right(expected, told):
             part_of_list = place.part(found, [one.row["document"] for one in found])
             return Listing(part_of_list, None, None, version), count
-        # Something was written after that was measured.
-        index.is_behind = True
 
 
 async def _count(conn: Conn, index: TextIndex) -> int:
     """How many there are, one more than is told exactly at most."""
     while True:
-        is_known = not index.is_behind
-        arguments = index.arguments(with_state=True)
+        expected = index.expected
+        arguments = index.arguments(with_state=expected.is_behind)
         limit = paging.COUNTED_MAX + 1
         [row] = await fetch_planned(
             conn,
             f"""
             SELECT (SELECT count(*) FROM ({index.found(arguments)} LIMIT {limit}) AS every)
                    + (SELECT count(*) FROM ({index.behind(arguments, with_rank=False)}) AS late)
-                   AS found,
-                   EXISTS ({BEHIND}) AS is_behind
+                   AS found, {ASKED} AS told
             """,  # noqa: S608
             *arguments,
         )
-        if not is_known or not row["is_behind"]:
+        if index.is_right(expected, row["told"]):
             found: int = row["found"]
             return found
-        index.is_behind = True
 
 
 async def facet_source(conn: Conn, index: TextIndex, arguments: Arguments) -> str:
@@ -158,7 +154,7 @@ async def facet_source(conn: Conn, index: TextIndex, arguments: Arguments) -> st
     Of a phrase that a walk looks for, among those that the first page has looked at.
     """
     measured = await _measured(conn, index)
-    index.is_behind = True
+    index.expect(ANYTHING)
     if measured.number == text_walk.LEVEL:
         walked = text_walk.matches(index, None, arguments)
         return f"r.id IN (WITH {walked} SELECT id FROM matches)"  # noqa: S608
@@ -168,8 +164,25 @@ async def facet_source(conn: Conn, index: TextIndex, arguments: Arguments) -> st
 
 
 async def _measured(conn: Conn, index: TextIndex) -> Measured:
-    """Which part has enough, the smallest first, and whether anything is behind."""
-    arguments = index.arguments(with_state=False)
+    """Which part has enough, the smallest first."""
+    while True:
+        expected = index.expected
+        arguments = index.arguments(with_state=False)
+        [row] = await fetch_planned(conn, _choice(index, arguments), *arguments)
+        if index.is_right(expected, row["told"]):
+            break
+    match row["part"]:
+        case None:
+            return Measured(0)
+        case [number, found]:
+            part = MEASURED[number]
+            return Measured(part.for_page(found).number, part.of_all(found) < COUNTED_MAX)
+        case _:
+            return Measured(text_walk.LEVEL)
+
+
+def _choice(index: TextIndex, arguments: Arguments) -> str:
+    """A SELECT of the part and how many were found in it; NULL for none, its number for a walk."""
     ctes, choices = [], []
     for number, part in enumerate(MEASURED):
         some = index.some(part, CANDIDATES_MAX, arguments)
@@ -187,23 +200,10 @@ async def _measured(conn: Conn, index: TextIndex) -> Measured:
                 f"""WHEN (SELECT count(*) FROM ({candidates}) AS few) = {CANDIDATES_MAX}
                     THEN ARRAY[{len(MEASURED)}]"""  # noqa: S608
             )
-    [row] = await fetch_planned(
-        conn,
-        f"""
+    return f"""
         WITH {", ".join(ctes)}
-        SELECT CASE {" ".join(choices)} END AS part, EXISTS ({BEHIND}) AS is_behind
-        """,
-        *arguments,
-    )
-    index.is_behind = row["is_behind"]
-    match row["part"]:
-        case None:
-            return Measured(0)
-        case [number, found]:
-            part = MEASURED[number]
-            return Measured(part.for_page(found).number, part.of_all(found) < COUNTED_MAX)
-        case _:
-            return Measured(text_walk.LEVEL)
+        SELECT CASE {" ".join(choices)} END AS part, {ASKED} AS told
+        """
 
 
 def _all(index: TextIndex, place: Place, arguments: Arguments) -> tuple[str, str]:

@@ -106,12 +106,6 @@ def spaced_in_sql(column: str) -> str:
     )
 
 
-def in_text(term: Term, words: str) -> bool:
-    """Whether the separated words of a text have the term."""
-    sought = f" {term.text}" if term.is_prefix else f" {term.text} "
-    return sought in f" {words} "
-
-
 def tsquery(term: Term, configurations: Iterable[str], name: str) -> str:
     """An expression with the term as a query in each configuration; `name` is its argument."""
     queries = [f"phraseto_tsquery('{each}'::regconfig, {name})" for each in configurations]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from records_service.model_changes import state_moving
 from records_service.search import text_samples, text_store, text_walk
 from records_service.search_texts.documents import level_of, mark_of
 from tests.kit.records_workspace import RecordsWorkspace
@@ -407,3 +408,82 @@ async def test_of_very_long_texts_the_beginning_is_found(workspace: RecordsWorks
         marks,
     )
     assert row["are_whole"]
+
+
+LOST = {
+    "by a schema": "INSERT INTO lost_attributes (workspace_id, attribute_id, schema_id)"
+    " VALUES ($1, 'attr-lost', 'schema-x')",
+    "with an attribute": "UPDATE search_layouts SET gone = '{attr-lost}' WHERE workspace_id = $1",
+}
+
+
+@pytest.mark.parametrize(
+    ("lost", "between", "needed"),
+    [
+        ("by a schema", False, 150),
+        ("by a schema", True, 1),
+        ("with an attribute", True, 150),
+        ("with an attribute", False, 1),
+    ],
+)
+async def test_a_search_that_expects_no_lost_texts_asks_whether_there_are_any(
+    catalogue: RecordsWorkspace,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: str,
+    between: bool,
+    needed: int,
+):
+    monkeypatch.setattr(text_store, "MANY_IN_SAMPLE", needed)
+    ids = list(islice(ids_of_level(1), 2))
+    for record_id in ids:
+        await catalogue.record("schema-x", {"note": ["common"]}, id=record_id)
+    await index_all(catalogue)
+
+    async def lose() -> None:
+        await catalogue.database.execute(
+            "UPDATE search_texts SET attributes = '{attr-lost}'"
+            " WHERE workspace_id = $1 AND record_id = $2",
+            catalogue.id,
+            ids[1],
+        )
+        await catalogue.database.execute(LOST[lost], catalogue.id)
+
+    async def found() -> list[str]:
+        page = (await catalogue.admin.post("/search/full-text", {"query": "common"})).ok()
+        assert page["total"] == len(page["items"])
+        return [item["id"] for item in page["items"]]
+
+    # What it is told, the next search expects.
+    for _ in range(2):
+        assert await found() == ids
+    if not between:
+        await lose()
+    measured = text_store._measured
+
+    async def measured_before(*asked: Any) -> text_store.Measured:
+        before = await measured(*asked)
+        if between:
+            await lose()
+        return before
+
+    monkeypatch.setattr(text_store, "_measured", measured_before)
+    assert await found() == ids[:1]
+
+
+async def test_texts_are_found_while_records_are_moved_to_the_states_of_another_workflow(
+    catalogue: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(state_moving, "MOVED_IN_REQUEST", 0)
+    await catalogue.workflow("next", ("begin", "end"))
+    ids = list(islice(ids_of_level(1), 2))
+    for record_id in ids:
+        await catalogue.record("schema-y", {"note": ["common"]}, id=record_id)
+    schema = (await catalogue.admin.get("/schemas/schema-y")).ok()
+    (await catalogue.admin.put("/schemas/schema-y", {**schema, "workflowId": "wf-next"})).ok()
+    assert await catalogue.fetch("SELECT FROM state_moves WHERE workspace_id = $1") != []
+    await index_all(catalogue)
+    for needed in (150, 1):
+        monkeypatch.setattr(text_store, "MANY_IN_SAMPLE", needed)
+        page = (await catalogue.admin.post("/search/full-text", {"query": "common"})).ok()
+        assert [item["id"] for item in page["items"]] == ids
+        assert page["total"] == 2
