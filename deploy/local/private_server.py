@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from deploy.local.child_process import ChildProcess, send
 from deploy.local.failure import StartFailed
@@ -243,9 +243,10 @@ def _reserve(port: int) -> bool:
 
 
 @cache
-def _reservations() -> BinaryIO:
+def _reservations() -> int:
     # Never closed: with any descriptor of the file, this process would lose its locks.
-    return (Path(tempfile.gettempdir()) / f"sigma-ports-{os.getuid()}").open("ab")
+    path = Path(tempfile.gettempdir()) / f"sigma-ports-{os.getuid()}"
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def listening(port: int, say: bytes = b"") -> None:

@@ -132,8 +132,8 @@ SILENCE_IS_CONSENT: Final = Bug(
     (
         Change(
             "shared/messaging/publishing.py",
-            "        return batch.confirmed\n",
-            "        return [True] * len(batch.confirmed)\n",
+            "        return [batch.confirmed for batch in batches]\n",
+            "        return [[True] * len(batch.confirmed) for batch in batches]\n",
         ),
     ),
 )

@@ -26,6 +26,9 @@ from tests.kit.servers import Servers, run_now
 from tests.kit.service import PATIENCE_S, Services
 from tests.kit.sql import recording
 
+STOPS_WITHIN_S = 8.0
+"""Some tests stop a service that cannot finish: they wait for so long."""
+
 
 @pytest.fixture(autouse=True)
 def errors_as_citus_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,8 +50,8 @@ def patient_with_a_busy_machine() -> Iterator[None]:
         patient.setattr(lists, "QUICK_S", PATIENCE_S)
         patient.setattr(probes, "READY_WITHIN_S", PATIENCE_S)
         # What is at hand is finished before a process ends.
-        patient.setattr(relay, "STOP_WAIT_S", PATIENCE_S)
-        patient.setattr(consuming, "STOP_WAIT_S", PATIENCE_S)
+        patient.setattr(relay, "STOP_WAIT_S", STOPS_WITHIN_S)
+        patient.setattr(consuming, "STOP_WAIT_S", STOPS_WITHIN_S)
         yield
 
 
