@@ -36,14 +36,18 @@ class Patience:
 
     def __init__(self) -> None:
         self._first_s = self._next_first_s = FIRST_CONFIRM_S
-        self.within_s = PUBLISH_TIMEOUT_S
         self.is_rewarded = False
+        """Whether the channel has confirmed something."""
+
+    @property
+    def within_s(self) -> float:
+        """How long the channel's next confirm is waited for."""
+        return PUBLISH_TIMEOUT_S if self.is_rewarded else min(self._first_s, PUBLISH_TIMEOUT_S)
 
     def with_a_new_channel(self) -> None:
         """It has confirmed nothing so far."""
         self.is_rewarded = False
         self._first_s = self._next_first_s
-        self.within_s = min(self._first_s, PUBLISH_TIMEOUT_S)
 
     def in_vain(self) -> None:
         """Something was not confirmed in time; all that waits for a channel may say so."""
@@ -52,7 +56,6 @@ class Patience:
     def rewarded(self) -> None:
         """Something was confirmed."""
         self._next_first_s = FIRST_CONFIRM_S
-        self.within_s = PUBLISH_TIMEOUT_S
         self.is_rewarded = True
 
 

@@ -130,10 +130,6 @@ async def test_silence_is_waited_out_once_for_all_batches(
         def within_s(self) -> float:
             return next(limits, 1_000.0)
 
-        @within_s.setter
-        def within_s(self, _: float) -> None:
-            """What it is told does not matter."""
-
     async with Wire(amqp_url) as wire, asyncio.timeout(30):
         bus = Bus(wire.url, "test", [queue])
         bus.start()
