@@ -29,6 +29,7 @@ from records_service.feed import store
 from records_service.feed.placing import Window
 from records_service.feed.sequencing import place_some
 from shared.messaging import outbox_reading
+from shared.messaging.outbox_floor import last_drawn
 from tests.kit.processes import Process
 
 RATE: Final = 500
@@ -195,7 +196,7 @@ async def placing(here: World, worker: Process) -> None:
         here.stack.databases["records_service"], server_settings={**store.SESSION, "jit": "off"}
     )
     pid = await conn.fetchval("SELECT pg_backend_pid()")
-    window = Window(await store.last_drawn(conn))
+    window = Window(await last_drawn(conn))
 
     async def spent(work: Callable[[], Awaitable[None]]) -> float:
         """Seconds of this process and of its session."""

@@ -26,6 +26,7 @@ from shared.database import DATABASE, Conn, Database
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 from shared.messaging.connection import cancel_all
 from shared.messaging.leadership import end_stale_leader
+from shared.messaging.outbox_floor import last_drawn
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +100,7 @@ class Sequencer:
     async def _lead(self, conn: Conn) -> None:
         await store.begin_anew(conn)
         # Before the first snapshot: who has drawn an id by now is seen to run in that.
-        window = Window(await store.last_drawn(conn))
+        window = Window(await last_drawn(conn))
         swept_at = time.monotonic()
         while True:
             stopping = self._stopping

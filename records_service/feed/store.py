@@ -81,14 +81,6 @@ class Events:
     is_there: bool
 
 
-async def last_drawn(conn: Conn) -> int:
-    """The highest id of the outbox that any transaction has drawn."""
-    drawn: int | None = await conn.fetchval(
-        "SELECT pg_sequence_last_value(pg_get_serial_sequence('outbox', 'id')::regclass)"
-    )
-    return drawn or 0
-
-
 async def begin_anew(conn: Conn) -> None:
     """Let positions go on at the present time, in microseconds, if they are below.
 

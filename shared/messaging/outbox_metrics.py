@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -15,6 +16,9 @@ from shared.errors import ServiceUnavailable, UpstreamTimeout
 log = structlog.get_logger(__name__)
 
 MEASURE_EVERY_S: Final = 5.0
+REST: Final = 20
+"""How much longer than measuring the pause after it is, at least: deleted rows that an old snapshot
+keeps are passed each time."""
 COUNTED_MAX: Final = 10_000
 
 # Exported only by processes that measure it: others would report a meaningless 0.
@@ -30,6 +34,7 @@ async def measure_outbox(database: Database) -> None:
     """Measure how far behind the outbox is, even if no relay can lead."""
     while True:
         await database.migrated.wait()
+        began_s = time.monotonic()
         try:
             row = await database.fetchrow(
                 """SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT $1) AS few) AS rows,
@@ -46,7 +51,7 @@ async def measure_outbox(database: Database) -> None:
             pass
         except Exception:
             log.exception("outbox_not_measured")
-        await asyncio.sleep(MEASURE_EVERY_S)
+        await asyncio.sleep(max(MEASURE_EVERY_S, REST * (time.monotonic() - began_s)))
 
 
 def _export() -> None:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Final
 
 from shared.database import Conn, Record
+from shared.messaging.outbox_floor import Floor
 
 BATCH_SIZE: Final = 500
 READ_BYTES_MAX: Final = 1 << 20
@@ -51,11 +52,11 @@ _DOCUMENT: Final = """CASE WHEN bytes_so_far <= $1 OR bytes_so_far = bytes THEN 
 
 @cache
 def _oldest(publishable: str) -> str:
-    """SQL: the oldest rows that may be published, as much as fits into $1 bytes."""
+    """SQL: the oldest rows behind $3 that may be published, as much as fits into $1 bytes."""
     return f"""
     SELECT id, workspace_id, type, subject, event_id, version, {_DOCUMENT}
       FROM (SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes_so_far
-              FROM (SELECT {_FIELDS} FROM outbox WHERE {publishable}
+              FROM (SELECT {_FIELDS} FROM outbox WHERE id > $3 AND {publishable}
                      ORDER BY id LIMIT $2) AS chosen) AS summed
      ORDER BY id
     """  # noqa: S608 - constants of the code
@@ -81,7 +82,7 @@ def _placed(chosen: str) -> str:
 
 @cache
 def _oldest_placed(publishable: str) -> str:
-    return _placed(f"WHERE {publishable} ORDER BY id LIMIT $2")
+    return _placed(f"WHERE id > $3 AND {publishable} ORDER BY id LIMIT $2")
 
 
 @cache
@@ -92,18 +93,22 @@ def _earliest_of_subject(publishable: str) -> str:
     )
 
 
-async def read(conn: Conn, publishable: str = ANY) -> tuple[list[Record], bool]:
+async def read(
+    conn: Conn, publishable: str = ANY, floor: Floor | None = None
+) -> tuple[list[Record], bool]:
     """Unpublished events, as many as fit into the memory limit, and whether more wait.
 
-    Only those that meet `publishable`, a condition in SQL on rows of the outbox.
+    Only those that meet `publishable`, a condition in SQL on rows of the outbox. With a floor, they
+    are looked for behind it.
 
     The first is read whatever its size. The document of a deferred event is not fetched from
     PostgreSQL's storage of large values.
     """
-    rows = await conn.fetch(_oldest(publishable), READ_BYTES_MAX, BATCH_SIZE)
+    behind = 0 if floor is None else await floor.raised(conn)
+    rows = await conn.fetch(_oldest(publishable), READ_BYTES_MAX, BATCH_SIZE, behind)
     if not _in_order(rows):
         # Placing sorts by subject. Where one node draws the ids, it is never needed.
-        rows = await conn.fetch(_oldest_placed(publishable), READ_BYTES_MAX, BATCH_SIZE)
+        rows = await conn.fetch(_oldest_placed(publishable), READ_BYTES_MAX, BATCH_SIZE, behind)
     is_full = len(rows) == BATCH_SIZE
     if is_full:
         rows = await _with_earlier_versions(conn, rows, publishable)

@@ -48,6 +48,7 @@ from shared.messaging.connection import (
 )
 from shared.messaging.leadership import end_stale_leader
 from shared.messaging.outbox import COMMITTED
+from shared.messaging.outbox_floor import Floor
 from shared.messaging.outbox_metrics import measure_outbox
 from shared.messaging.publishing import Patience, Publisher
 from shared.messaging.sessions import run_on_each_connection
@@ -228,10 +229,12 @@ class Relay:
             self._ended.set()
 
     async def _lead(self, conn: Conn, publisher: Publisher) -> None:
+        # A watermark says that nothing is left: then everything is looked at.
+        floor = None if self._watermark else Floor()
         while publisher.is_open:
             stopping = self._stopping
             read_at, read_at_s = datetime.now(UTC), time.monotonic()
-            rows, more = await outbox_reading.read(conn, self._publishable)
+            rows, more = await outbox_reading.read(conn, self._publishable, floor)
             if is_read_only(conn):
                 # The outbox of a demoted primary stays empty, whatever the new one commits.
                 raise ServiceUnavailable
@@ -337,11 +340,9 @@ class Relay:
             waiting = [news for news in waiting if news]
 
     def _is_read(self, event_type: str) -> bool:
-        known = self._read_types.get(event_type)
-        if known is None:
-            known = topology.has_reader(event_type, self._bus.queues)
-            self._read_types[event_type] = known
-        return known
+        if event_type not in self._read_types:
+            self._read_types[event_type] = topology.has_reader(event_type, self._bus.queues)
+        return self._read_types[event_type]
 
     def _watermark_is_due(self, read_at_s: float) -> bool:
         now_s = time.monotonic()
@@ -367,9 +368,8 @@ class Relay:
         """Sleep until this process stores an event, or until the next poll."""
         pause_s = POLL_S
         if self._watermark is not None:
-            pause_s = min(
-                POLL_S, max(0.0, self._watermark_at_s + WATERMARK_EVERY_S - time.monotonic())
-            )
+            due_s = self._watermark_at_s + WATERMARK_EVERY_S - time.monotonic()
+            pause_s = min(POLL_S, max(0.0, due_s))
         try:
             async with asyncio.timeout(pause_s):
                 await self.committed.wait()

@@ -21,6 +21,7 @@ SPANNING: Final[Mapping[str, str]] = {
     "shared/messaging/outbox_reading.py:read": _RELAY,
     "shared/messaging/outbox_reading.py:_with_earlier_versions": _RELAY,
     "shared/messaging/outbox_reading.py:delete": _RELAY,
+    "shared/messaging/outbox_floor.py:_is_empty": _RELAY,
     "shared/messaging/outbox_metrics.py:measure_outbox": _METRIC,
     "shared/messaging/job_turns.py:_measure": _METRIC,
     "shared/messaging/jobs.py:resume_lost": _DUE,

@@ -12,6 +12,7 @@ from records_service.feed import store
 from shared.database import Conn, Database
 from shared.events import Event
 from shared.messaging import outbox, outbox_reading
+from shared.messaging.outbox_floor import last_drawn
 from tests.kit.service import Services
 from tests.service.records.costed import Kept
 
@@ -55,7 +56,7 @@ async def test_a_plan_from_an_empty_outbox_looks_at_each_row_a_few_times(db: Dat
     kept = Kept(conn)
     placing = cast(Conn, kept)
     await store.place(placing, after=1_000_000, gaps=[], swept_until=0)
-    last = await store.last_drawn(conn)
+    last = await last_drawn(conn)
 
     await stage(conn, 500, EVENTS)
     kept.rows = 0
@@ -81,7 +82,7 @@ async def test_the_relay_keeps_such_plans_too(db: Database):
     await outbox_reading.read(relaying, store.PUBLISHABLE)
     await outbox_reading.delete(relaying, [])
 
-    last = await store.last_drawn(conn)
+    last = await last_drawn(conn)
     await stage(conn, 500, EVENTS)
     await store.place(conn, after=last, gaps=[], swept_until=0)
     await store.place(conn, after=last + PLACED, gaps=[], swept_until=0)

@@ -22,6 +22,7 @@ from shared.database import Conn, Database
 from shared.events import Event
 from shared.messaging import outbox
 from shared.messaging.connection import BUS, Bus
+from shared.messaging.outbox_floor import last_drawn
 from shared.messaging.subscribing import subscribe
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -82,7 +83,7 @@ async def test_an_open_transaction_holds_up_nobody(db: Database) -> None:
     """Neither one that has staged events itself nor one of another workspace that never will."""
     await db.execute("CREATE TABLE written (n int)")
     async with session(db) as placing, session(db) as long, session(db) as idle:
-        window = Window(await store.last_drawn(placing))
+        window = Window(await last_drawn(placing))
         await begin(long, event("slow", 1, "ws-2"))
         await idle.execute("BEGIN")
         await idle.execute("INSERT INTO written VALUES (1)")
@@ -103,7 +104,7 @@ async def test_a_gap_of_a_later_transaction_is_kept_until_that_has_ended(db: Dat
     """It has the higher number and the lower id: no later snapshot tells of it."""
     await db.execute("CREATE TABLE written (n int)")
     async with session(db) as placing, session(db) as early, session(db) as late:
-        window = Window(await store.last_drawn(placing))
+        window = Window(await last_drawn(placing))
         await settle(placing, window)
         for conn in (early, late):
             await conn.execute("BEGIN")
@@ -127,7 +128,7 @@ async def test_a_gap_of_a_later_transaction_is_kept_until_that_has_ended(db: Dat
 async def test_a_new_leader_finds_what_the_one_before_left(db: Database) -> None:
     await db.execute("CREATE TABLE written (n int)")
     async with session(db) as placing, session(db) as long, session(db) as later:
-        first = Window(await store.last_drawn(placing))
+        first = Window(await last_drawn(placing))
         await begin(long, event("slow", 1))
         async with db.transaction() as conn:
             await outbox.stage(conn, *(event(f"r{n}", 1) for n in range(30)))
@@ -136,7 +137,7 @@ async def test_a_new_leader_finds_what_the_one_before_left(db: Database) -> None
         async with db.transaction() as conn:
             await outbox.stage(conn, event("unplaced", 1))
         # It ends here; the next one knows nothing of the two that are not visible.
-        second = Window(await store.last_drawn(placing))
+        second = Window(await last_drawn(placing))
         await settle(placing, second)
         assert (await positions(db))[-1] == ("unplaced", 1)
         await later.execute("COMMIT")
@@ -154,14 +155,14 @@ async def test_a_long_backlog_is_placed_in_the_order_of_the_outbox(
         async with db.transaction() as conn:
             await outbox.stage(conn, *(event("r", n) for n in range(start, start + 10)))
     async with session(db) as placing:
-        await settle(placing, Window(await store.last_drawn(placing)))
+        await settle(placing, Window(await last_drawn(placing)))
     assert await positions(db) == [("r", n) for n in range(1, 61)]
 
 
 async def test_two_that_place_at_once_place_nothing_twice(db: Database) -> None:
     """One that was taken for dead and is not: whoever comes second begins anew."""
     async with session(db) as one, session(db) as other:
-        windows = [Window(await store.last_drawn(one)) for _ in range(2)]
+        windows = [Window(await last_drawn(one)) for _ in range(2)]
         for conn, window in zip((one, other), windows, strict=True):
             await settle(conn, window)
         async with db.transaction() as conn:
@@ -172,7 +173,7 @@ async def test_two_that_place_at_once_place_nothing_twice(db: Database) -> None:
             await eventually(lambda: waits_for_a_lock(db))
         with pytest.raises(asyncpg.UniqueViolationError):
             await second
-        windows[1] = Window(await store.last_drawn(one))
+        windows[1] = Window(await last_drawn(one))
         # And however it comes.
         for version in range(2, 40):
             async with db.transaction() as conn:
@@ -184,10 +185,10 @@ async def test_two_that_place_at_once_place_nothing_twice(db: Database) -> None:
             )
             for number, answer in enumerate(answers):
                 if isinstance(answer, asyncpg.UniqueViolationError):
-                    windows[number] = Window(await store.last_drawn(one))
+                    windows[number] = Window(await last_drawn(one))
                 else:
                     assert not isinstance(answer, BaseException), answer
-        await settle(one, Window(await store.last_drawn(one)))
+        await settle(one, Window(await last_drawn(one)))
     assert await positions(db) == [("r", n) for n in range(1, 40)]
 
 
@@ -205,7 +206,7 @@ async def test_the_relay_is_told_of_what_is_not_for_the_feed(db: Database) -> No
     async with session(db) as placing, session(db) as hearing:
         heard: list[object] = []
         await hearing.add_listener(store.PLACED_CHANNEL, lambda *told: heard.append(told[3]))
-        window = Window(await store.last_drawn(placing))
+        window = Window(await last_drawn(placing))
         turn = Event("records.job", "/records_service", "ws-1", "x", {"version": 1})
         async with db.transaction() as conn:
             await outbox.stage(conn, turn)
