@@ -19,6 +19,7 @@ from aiohttp import web
 from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.bulk.model import BulkOutcome as Outcome
 from records_service.bulk.model import OnMatch, OnMissing, Options, Result
+from records_service.bulk.work import plan_anew
 from records_service.context import Context
 from records_service.imports import lanes, refused_store, store, unpacking
 from records_service.imports.detection import FileFormat
@@ -206,8 +207,7 @@ class Slice:
 
 async def written(context: Context, conn: Conn, job: ImportJob, turn: Slice) -> ImportJob:
     """The job after some more rows, at least one group of them."""
-    # A plan made while the tables were empty reads them whole for each group of rows.
-    await conn.fetchval("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
+    await plan_anew(conn)
     while job.status == "running":
         before = job
         job = await or_failed(before, _write_next(context, conn, before, turn))

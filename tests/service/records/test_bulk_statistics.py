@@ -54,6 +54,24 @@ async def test_a_workspace_that_grows_in_one_call_is_known(
     assert len(rows) / 3 < await expected(apparel) < len(rows) * 3
 
 
+async def test_the_records_of_a_wave_are_looked_up(apparel: RecordsWorkspace):
+    context = cast(Any, SimpleNamespace(database=apparel.database))
+    async with transaction(context) as conn:
+        # However dear the planner takes that to be.
+        await conn.execute("SET LOCAL random_page_cost = 1000000")
+        told = await conn.fetchval(
+            """EXPLAIN (FORMAT JSON)
+               SELECT r.values || n.changed
+                 FROM records r JOIN unnest($2::text[], $3::jsonb[]) AS n (id, changed) USING (id)
+                WHERE r.workspace_id = $1""",
+            apparel.id,
+            ["ent-1"] * WAVE_ROWS,
+            [b"{}"] * WAVE_ROWS,
+        )
+
+    assert "Seq Scan" not in json.dumps(told)
+
+
 async def test_the_values_of_a_wave_have_room_in_memory(workspace: RecordsWorkspace):
     context = cast(Any, SimpleNamespace(database=workspace.database))
     async with transaction(context) as conn:
