@@ -195,10 +195,11 @@ async def _finish(conn: Conn, workspace_id: str, schema_id: str) -> None:
 
 async def _enter_written(conn: Conn, workspace_id: str, schema_id: str, *, rows_max: int) -> None:
     """Enter some of what was written meanwhile; who writes it again notes it again."""
-    written = await store.take_written(conn, workspace_id, schema_id, rows_max=rows_max)
+    written = await store.written(conn, workspace_id, schema_id, rows_max=rows_max)
     plan = await _plan(conn, workspace_id, schema_id)
     left, _ = await _enter(conn, workspace_id, plan, [record_id for _, record_id in written])
     await store.remove(conn, workspace_id, [each for each in written if each not in left])
+    await store.forget_written(conn, workspace_id, schema_id, written)
 
 
 async def _plan(conn: Conn, workspace_id: str, schema_id: str) -> Plan:

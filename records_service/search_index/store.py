@@ -304,29 +304,44 @@ async def has_written(conn: Conn, workspace_id: str, schema_id: str, *, more_tha
     return found
 
 
-async def take_written(
+async def written(
     conn: Conn, workspace_id: str, schema_id: str, *, rows_max: int
 ) -> list[tuple[datetime, str]]:
-    """Records of a schema that were written while it is being built, as far as they are noted.
-
-    At most so many. They are not noted any more.
-    """
+    """Records of a schema that were written while it is being built: at most so many."""
     rows = await conn.fetch(
         """
-        DELETE FROM search_written w
-         USING (SELECT created_at, record_id FROM search_written
-                 WHERE workspace_id = $1 AND schema_id = $2
-                 ORDER BY created_at, record_id
-                 LIMIT $3) AS next
-         WHERE w.workspace_id = $1 AND w.schema_id = $2
-           AND w.created_at = next.created_at AND w.record_id = next.record_id
-        RETURNING w.created_at, w.record_id
+        SELECT created_at, record_id FROM search_written
+         WHERE workspace_id = $1 AND schema_id = $2
+         ORDER BY created_at, record_id
+         LIMIT $3
         """,
         workspace_id,
         schema_id,
         rows_max,
     )
     return [(row["created_at"], row["record_id"]) for row in rows]
+
+
+async def forget_written(
+    conn: Conn, workspace_id: str, schema_id: str, records: Sequence[tuple[datetime, str]]
+) -> None:
+    """Note these records no more. Whoever does it holds their locks, as a write that notes them.
+
+    A write locks its record and then notes it. Two that did so in the other order would wait for
+    each other, until PostgreSQL ends one of them a second later.
+    """
+    await conn.execute(
+        """
+        DELETE FROM search_written w
+         USING unnest($3::timestamptz[], $4::text[]) AS n (created_at, record_id)
+         WHERE w.workspace_id = $1 AND w.schema_id = $2
+           AND w.created_at = n.created_at AND w.record_id = n.record_id
+        """,
+        workspace_id,
+        schema_id,
+        [created_at for created_at, _ in records],
+        [record_id for _, record_id in records],
+    )
 
 
 async def remove(conn: Conn, workspace_id: str, records: Sequence[tuple[datetime, str]]) -> None:

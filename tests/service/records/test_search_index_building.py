@@ -245,8 +245,9 @@ async def test_a_slice_that_fails_is_done_again(
     await search_index.check(catalogue)
 
 
-async def price(workspace: RecordsWorkspace) -> None:
-    (await workspace.admin.patch("/records/ent-0/values/price", {"value": 99})).ok()
+async def price(workspace: RecordsWorkspace, number: int = 0) -> None:
+    path = f"/records/ent-{number}/values/price"
+    (await workspace.admin.patch(path, {"value": 99})).ok()
 
 
 async def no_price(workspace: RecordsWorkspace) -> None:
@@ -318,6 +319,41 @@ async def test_what_is_being_entered_stays_as_it_is_until_then(
     monkeypatch.setattr(store, "enter", enter_while_another_writes)
     await search_index.turn(catalogue)
     await writing[0]
+    await search_index.finish(catalogue)
+    await search_index.check(catalogue)
+
+
+async def test_a_slice_waits_for_a_write_and_not_that_for_the_slice(catalogue: RecordsWorkspace):
+    """Both lock the record before its note, or each would wait for the other."""
+    await change(catalogue, "price", filterable=True)
+    while not all(build.is_done for build in await builds(catalogue)):
+        await search_index.turn(catalogue)
+    for n in range(building.ENTERED_AT_THE_END + 1):
+        await price(catalogue, n)
+    async with catalogue.database.transaction() as writing:
+        # As the statement of a write does it.
+        noted = await writing.fetch(
+            """
+            SELECT id, created_at, schema_id FROM records
+             WHERE workspace_id = $1 AND (created_at, id) IN (
+                   SELECT created_at, record_id FROM search_written WHERE workspace_id = $1)
+             ORDER BY id
+               FOR UPDATE
+            """,
+            catalogue.id,
+        )
+        assert noted
+        taking = asyncio.ensure_future(search_index.turn(catalogue))
+        await eventually(lambda: is_waiting(catalogue, taking))
+        await writing.execute("SET LOCAL lock_timeout = '100ms'")
+        await writing.executemany(
+            """
+            INSERT INTO search_written (workspace_id, schema_id, created_at, record_id)
+            VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+            """,
+            [(catalogue.id, row["schema_id"], row["created_at"], row["id"]) for row in noted],
+        )
+    await taking
     await search_index.finish(catalogue)
     await search_index.check(catalogue)
 
