@@ -124,6 +124,14 @@ async def fill(url: str, workspace_id: str, records: int) -> None:
             await asyncio.wrap_future(each)
     conn = await asyncpg.connect(url)
     try:
+        # As creates would have counted them.
+        await conn.execute(
+            "INSERT INTO usage (workspace_id, stripe, records, room, record_limit)"
+            " VALUES ($1, 0, $2, 0, $3)",
+            workspace_id,
+            records,
+            RECORD_LIMIT,
+        )
         tables = "records search_records search_numbers search_texts search_sorts unique_values"
         for table in tables.split():
             await conn.execute(f"VACUUM ANALYZE {table}", timeout=600)

@@ -5,13 +5,14 @@ What the index does not have of a facet, or not within reason, is counted from t
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from records_service.permissions.rules import Role
+from records_service.search.beside import beside
 from records_service.search.criteria import Searched
 from records_service.search.facets import VALUES_MAX, Facet, counted_elsewhere, top_values
 from records_service.search.index_measure import Measured
@@ -42,23 +43,14 @@ async def count(
     if measured.is_few or not isinstance(source, Terms) or not _are_terms(facets, query):
         text, arguments = _statement(facets, query, measured, role)
         return await fetch_planned(conn, text, *arguments)
-    async with database.spare() as other:
-        if other is None:
-            text, arguments = _statement(facets, query, measured, role)
-            return await fetch_planned(conn, text, *arguments)
-        halves = [
-            _statement(
-                facets,
-                query,
-                replace(
-                    measured, way=replace(measured.way, source=replace(source, buckets=buckets))
-                ),
-                role,
-                is_part=True,
-            )
-            for buckets in (range(BUCKETS // 2), range(BUCKETS // 2, BUCKETS))
-        ]
-        return _together(await at_once((conn, other), halves))
+    halves = [
+        partial(
+            _counted, facets=facets, query=query, measured=_in(measured, source, buckets), role=role
+        )
+        for buckets in (range(BUCKETS // 2), range(BUCKETS // 2, BUCKETS))
+    ]
+    async with beside(database, conn, halves[1]) as other:
+        return _together([*await halves[0](conn), *await other()])
 
 
 def _are_terms(facets: Sequence[Facet], query: Query) -> bool:
@@ -70,18 +62,16 @@ def _are_terms(facets: Sequence[Facet], query: Query) -> bool:
     )
 
 
-async def at_once(
-    conns: tuple[Conn, Conn], statements: Sequence[tuple[str, Arguments]]
+def _in(measured: Measured, source: Terms, buckets: range) -> Measured:
+    return replace(measured, way=replace(measured.way, source=replace(source, buckets=buckets)))
+
+
+async def _counted(
+    conn: Conn, *, facets: Sequence[Facet], query: Query, measured: Measured, role: Role | None
 ) -> list[Record]:
-    """The rows of two statements, each on a connection of its own."""
-    (text, arguments), (other_text, others) = statements
-    second = asyncio.ensure_future(fetch_planned(conns[1], other_text, *others))
-    try:
-        return [*await fetch_planned(conns[0], text, *arguments), *await second]
-    finally:
-        # Its connection is not given back before it has ended.
-        second.cancel()
-        await asyncio.gather(second, return_exceptions=True)
+    """What is counted of all values among a part of the records."""
+    text, arguments = _statement(facets, query, measured, role, is_part=True)
+    return await fetch_planned(conn, text, *arguments)
 
 
 def _together(rows: Iterable[Record]) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ a subquery that is not needed is not executed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -37,9 +38,10 @@ class Measured:
 
     way: Way
     is_few: bool
-    estimate: int
     matches: int = 0
     """As far as a sample tells how many these are that few meet."""
+    estimate: Callable[[Conn], Awaitable[int]] | None = None
+    """Tells how many these are that many meet, where that is wanted."""
     marked: Sequence[bool] = ()
     """Of each of the sources that were to be counted besides: whether it has few records."""
 
@@ -92,7 +94,7 @@ async def measured(
     found = [_probe(row, f"source_{number}", source) for number, source in enumerate(sources)]
     if not all(each.is_many for each in found):
         least = min(range(len(found)), key=lambda number: found[number].matches)
-        return Measured(_short(ways[least]), True, 0, found[least].matches, marked)
+        return Measured(_short(ways[least]), True, found[least].matches, marked=marked)
     way = ways[0]
     met = [_probe(row, f"rest_{number}", each.source) for number, each in enumerate(several)]
     if not any(each.is_many for each in met):
@@ -100,16 +102,9 @@ async def measured(
         if row.get("whole") is not None:
             is_short = not _probe(row, "whole", way.source).is_many
         matches = sum(each.matches for each in met)
-        return Measured(_short(way) if is_short else way, True, 0, matches, marked)
-    estimate = 0
-    if counts:
-        for number, (each, probe) in enumerate(zip(several, met, strict=True)):
-            estimate += (
-                await _estimate(conn, each, probe, row, number, query)
-                if probe.is_many
-                else probe.matches
-            )
-    return Measured(way, False, estimate, marked=marked)
+        return Measured(_short(way) if is_short else way, True, matches, marked=marked)
+    estimate = partial(_estimates, query=query, row=row, ways=list(zip(several, met, strict=True)))
+    return Measured(way, False, estimate=estimate if counts else None, marked=marked)
 
 
 async def having(conn: Conn, workspace_id: str, groups: Sequence[Sequence[int]]) -> list[int]:
@@ -221,6 +216,20 @@ def _what_follows(
         counted = _first_rows(first.source, arguments)
         columns.append(("whole", _lazily(f"rest_0[1] < {_limit(first.source)}", counted)))
     return columns
+
+
+async def _estimates(
+    conn: Conn, *, query: Query, row: Record, ways: Sequence[tuple[Way, Probe]]
+) -> int:
+    """How many records there are on all of these ways."""
+    return sum(
+        [
+            await _estimate(conn, way, probe, row, number, query)
+            if probe.is_many
+            else probe.matches
+            for number, (way, probe) in enumerate(ways)
+        ]
+    )
 
 
 async def _estimate(

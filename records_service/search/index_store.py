@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from records_service.records.store import Listed, Listing
+from records_service.records.store import Listed, Listing, count_all
 from records_service.search import index_walks
+from records_service.search.beside import beside
 from records_service.search.criteria import Searched
 from records_service.search.index_measure import Measured, measured
 from records_service.search.index_query import Query, expression, knows_order, rows_found
@@ -31,29 +32,60 @@ from records_service.search.sort_groups import (
     up_to,
     with_value,
 )
-from records_service.search.sort_walk import may_be_walked, set_by_row, walk_by_row
+from records_service.search.sort_walk import (
+    SET_WALKED_MIN,
+    is_within_reach,
+    is_worth_a_walk,
+    set_by_row,
+    walk_by_row,
+)
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
 from records_service.search.value_walk import walk_by_value
-from shared.database import Conn, fetch_planned, paging
+from shared.database import Conn, Database, fetch_planned, paging
 from shared.database.paging import Part, Place, Total
 
 
 async def page(
-    conn: Conn, workspace_id: str, *, place: Place, query: Query
+    conn: Conn, database: Database, workspace_id: str, *, place: Place, query: Query
 ) -> tuple[Listing, Measured]:
     """The records that meet the condition of a query, in order, and how to find all.
 
-    Raises `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter
-    where the limit is the default.
+    How many very many are is estimated by another connection meanwhile, if one is free. Raises
+    `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter where
+    the limit is the default.
     """
     first = by_first_key(query)
     target = _walked_by(first)
     lacking = [] if target is None else [_lacking(first, target)]
     met = await measured(conn, query, counts=place.counts, besides=lacking)
+    if not met.is_few:
+        async with beside(database, conn, met.estimate or _nothing) as estimate:
+            listing = await _of_many(conn, database, workspace_id, place, query, met, lacking)
+            if listing is not None:
+                total = place.total_of(listing.part, _many(place), await estimate())
+                return replace(listing, total=total), met
+    part, counted, version = await _read_set(conn, workspace_id, place, query, met)
+    return Listing(part, None if counted is None else Total(counted), None, version), met
+
+
+async def _nothing(_: Conn) -> int:
+    return 0
+
+
+async def _of_many(
+    conn: Conn,
+    database: Database,
+    workspace_id: str,
+    place: Place,
+    query: Query,
+    met: Measured,
+    lacking: Sequence[Source],
+) -> Listing | None:
+    """The page of what many meet, without a total; None if it is not found within reason."""
+    if len(query.sort) > 1:
+        return await _by_first_key(conn, database, workspace_id, place, query, met, lacking)
     for is_thorough in (False, True):
-        if met.is_few or len(query.sort) > 1:
-            break
         walk = await _walk(conn, place, query, met, lacking, is_thorough=is_thorough)
         if walk is None:
             break
@@ -69,18 +101,13 @@ async def page(
         )
         if walked < index_walks.WALKED_MAX:
             part = place.part(found, [one.row["document"] for one in found])
-            total = place.total_of(part, _many(place), met.estimate)
-            return Listing(part, total, None, version), met
-    if len(query.sort) > 1 and not met.is_few:
-        listing = await _by_first_key(conn, workspace_id, place, query, met, lacking)
-        if listing is not None:
-            return listing, met
-    part, counted, version = await _read_set(conn, workspace_id, place, query, met)
-    return Listing(part, None if counted is None else Total(counted), None, version), met
+            return Listing(part, None, None, version)
+    return None
 
 
 async def _by_first_key(
     conn: Conn,
+    database: Database,
     workspace_id: str,
     place: Place,
     query: Query,
@@ -100,15 +127,20 @@ async def _by_first_key(
             among = up_to(query, place, found[-1])
             found_by = await measured(conn, among, counts=False)
             if found_by.is_few:
+                is_of_one = place.after is not None or found[0] == found[-1]
+                if found_by.matches >= SET_WALKED_MIN and is_of_one:
+                    # Perhaps one value fills the page, which is found along the other order then.
+                    value = found[0] if place.after is None else place.after[0]
+                    listing = await _with_value(conn, database, workspace_id, place, query, value)
+                    if listing is not None and len(listing.part.rows) == listing.part.limit:
+                        return listing
                 part, _, version = await _read_set(conn, workspace_id, place, among, found_by)
                 if not part.rows:
                     # All of them have gone meanwhile.
                     return None
-                part = replace(part, has_more=True)
-                total = place.total_of(part, _many(place), met.estimate)
-                return Listing(part, total, None, version)
+                return Listing(replace(part, has_more=True), None, None, version)
         values = [*(place.after or ())[:1], *found[:1]]
-    return await _with_one_value(conn, workspace_id, place, query, met, values)
+    return await _with_one_value(conn, database, workspace_id, place, query, values)
 
 
 async def _values_from(
@@ -133,35 +165,49 @@ async def _values_from(
 
 
 async def _with_one_value(
-    conn: Conn, workspace_id: str, place: Place, query: Query, met: Measured, values: Sequence[Any]
+    conn: Conn,
+    database: Database,
+    workspace_id: str,
+    place: Place,
+    query: Query,
+    values: Sequence[Any],
 ) -> Listing | None:
     """The page of those with the first of these values of the first key that any have.
 
     It ends where they end, and the next one begins with the next value. None where the index does
     not tell who has a value, and for a page by offset.
     """
-    if place.after is None and place.offset:
-        return None
     for number, value in enumerate(values, 1):
-        group = with_value(query, place, value)
-        if group is None:
+        listing = await _with_value(conn, database, workspace_id, place, query, value)
+        if listing is None:
             return None
-        listing, _ = await page(conn, workspace_id, place=group.place, query=group.query)
-        part, last = listing.part, listing.last
-        if not part.rows and number < len(values):
-            continue
-        if not part.rows and (place.after is None or place.after[0] != value):
-            # Those that had it have gone meanwhile.
-            return None
-        if last is None and part.rows:
-            last = tuple(part.rows[-1].row[key.column] for key in group.place.order)
-        # Those without a value come last.
-        has_more = part.has_more or (value is not None and bool(part.rows))
-        part = replace(part, has_more=has_more)
-        total = place.total_of(part, _many(place), met.estimate)
-        place_of_last = None if last is None else (value, *last)
-        return replace(listing, part=part, total=total, last=place_of_last)
+        if listing.part.rows:
+            return listing
+        if number == len(values):
+            # Those that had it have gone meanwhile, or came before the page.
+            is_at_end = place.after is not None and place.after[0] == value
+            return listing if is_at_end else None
     return None
+
+
+async def _with_value(
+    conn: Conn, database: Database, workspace_id: str, place: Place, query: Query, value: Any
+) -> Listing | None:
+    """The page among those with this value of the first key, as far as they fill it.
+
+    None where the index does not tell who has it, and for a page by offset.
+    """
+    group = with_value(query, place, value)
+    if group is None or (place.after is None and place.offset):
+        return None
+    listing, _ = await page(conn, database, workspace_id, place=group.place, query=group.query)
+    part, last = listing.part, listing.last
+    if last is None and part.rows:
+        last = tuple(part.rows[-1].row[key.column] for key in group.place.order)
+    # Those without a value come last.
+    has_more = part.has_more or (value is not None and bool(part.rows))
+    place_of_last = None if last is None else (value, *last)
+    return replace(listing, part=replace(part, has_more=has_more), last=place_of_last)
 
 
 async def _read_set(
@@ -171,7 +217,11 @@ async def _read_set(
     arguments = Arguments(query.arguments)
     target = _walked_by(query)
     view = None if target is None else query.index.sort_view(target, query.sort[0].scope)
-    if target is not None and view is not None and may_be_walked(place, met.matches):
+    if (
+        target is not None
+        and view is not None
+        and await _may_be_walked(conn, workspace_id, place, met.matches)
+    ):
         source, _ = all_found(met, arguments)
         ctes = set_by_row(place, query, target, source, met.matches, arguments)
     else:
@@ -189,6 +239,13 @@ async def _read_set(
         arguments=arguments,
     )
     return place.part(found, [one.row["document"] for one in found]), counted, version
+
+
+async def _may_be_walked(conn: Conn, workspace_id: str, place: Place, matches: int) -> bool:
+    """Whether the page of a set of so many records is looked for along its order."""
+    if not is_worth_a_walk(place, matches):
+        return False
+    return is_within_reach(place, matches, await count_all(conn, workspace_id))
 
 
 def _many(place: Place) -> int | None:

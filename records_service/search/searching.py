@@ -279,7 +279,9 @@ async def _by_index(
 ) -> tuple[Listing, Sequence[Any] | Count]:
     query = statement.query
     assert query is not None
-    found, measured = await page_by_index(conn, context.workspace_id, place=place, query=query)
+    found, measured = await page_by_index(
+        conn, context.database, context.workspace_id, place=place, query=query
+    )
     if not facets:
         return found, []
     count = partial(

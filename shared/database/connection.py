@@ -151,6 +151,8 @@ async def connect(
                 "idle_in_transaction_session_timeout": milliseconds(IDLE_IN_TRANSACTION_TIMEOUT_S),
                 # JIT compilation takes longer than any statement here.
                 "jit": "off",
+                # A request has one core: workers take 6 ms to start, and are there for all tenants.
+                "max_parallel_workers_per_gather": "0",
                 # The server notices a lost client within half a minute and releases its locks.
                 "tcp_keepalives_idle": "10",
                 "tcp_keepalives_interval": "5",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ from records_service.search import (
     searching,
     value_walk,
 )
+from records_service.search.beside import beside
 from records_service.search_index.terms import bucket_of
+from shared.database import Conn, Database
 from shared.database.pool import STATEMENT_TIMEOUT_S
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
@@ -277,14 +280,22 @@ async def test_it_finds_what_reading_the_values_finds(
         by_index.append(more["query"])
         return await index_store.page(*args, **more)
 
-    halved: list[Any] = []
+    done_beside: dict[str, bool] = {}
 
-    async def at_once(*args: Any) -> Any:
-        halved.append(await count_at_once(*args))
-        return halved[-1]
+    def noting(name: str) -> Any:
+        @asynccontextmanager
+        async def noted(database: Database, conn: Conn, work: Any) -> AsyncIterator[Any]:
+            async def working(used: Conn) -> Any:
+                done_beside[name] = done_beside.get(name, False) or used is not conn
+                return await work(used)
 
-    count_at_once = index_facets.at_once
-    monkeypatch.setattr(index_facets, "at_once", at_once)
+            async with beside(database, conn, working) as result:
+                yield result
+
+        return noted
+
+    monkeypatch.setattr(index_facets, "beside", noting("facets"))
+    monkeypatch.setattr(index_store, "beside", noting("estimates"))
     questions = Questions(SEED)
     for number in range(QUERIES):
         body = questions.search()
@@ -313,7 +324,7 @@ async def test_it_finds_what_reading_the_values_finds(
             assert ids == expected[0], (number, body)
             assert [each[-1] for each in told] == [each[-1] for each in expected[1]], number
     assert len(by_index) > 2 * QUERIES
-    assert any(halved), "no facets of many records were counted by two connections"
+    assert done_beside == {"facets": True, "estimates": True}
 
 
 async def test_a_part_in_one_scope_is_not_found_in_another(workspace: RecordsWorkspace):

@@ -159,6 +159,7 @@ async def test_a_page_of_a_set_is_found_along_its_order(
             patched.setattr(sort_walk, "SET_WALKED_MIN", 0)
             patched.setattr(sort_walk, "SET_TIMES_PAGE", 0)
             patched.setattr(sort_walk, "ROWS_EACH", rows)
+            patched.setattr(index_store, "is_within_reach", lambda *_: True)
             assert await _pages(ordered, body) == expected, body
     assert len(walked) > len(bodies)
 

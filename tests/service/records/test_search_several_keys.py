@@ -138,23 +138,32 @@ async def _changed(
     return changed
 
 
+async def always_many(*asked: Any, **more: Any) -> index_measure.Measured:
+    return replace(await index_measure.measured(*asked, **more), is_few=False)
+
+
 async def test_each_key_is_honoured(workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch):
     rng = random.Random(5)
     stored = await _made(workspace, rng)
     await index_all(workspace)
     groups: list[Any] = []
     inside: list[Any] = []
+    full: list[bool] = []
+    with_value = index_store._with_value
 
     async def many_at_first(*asked: Any, counts: bool, **more: Any) -> index_measure.Measured:
         found = await index_measure.measured(*asked, counts=counts, **more)
         return replace(found, is_few=found.is_few and not counts)
 
-    async def always_many(*asked: Any, **more: Any) -> index_measure.Measured:
-        return replace(await index_measure.measured(*asked, **more), is_few=False)
-
     def within(*asked: Any) -> Any:
         found = sort_groups.with_value(*asked)
         inside.append(found)
+        return found
+
+    async def filled(*asked: Any) -> Any:
+        found = await with_value(*asked)
+        if found is not None:
+            full.append(len(found.part.rows) == found.part.limit)
         return found
 
     def noted(*asked: Any) -> Any:
@@ -170,6 +179,9 @@ async def test_each_key_is_honoured(workspace: RecordsWorkspace, monkeypatch: py
                 patched.setattr(index_store, "measured", measured)
                 patched.setattr(index_store, "up_to", noted)
                 patched.setattr(index_store, "with_value", within)
+                # As if the records with one value were some thousand, of which a page is one part.
+                patched.setattr(index_store, "SET_WALKED_MIN", 0 if number % 2 else 1_000)
+                patched.setattr(index_store, "_with_value", filled)
                 assert await _pages(workspace, sorts) == expected, sorts
         if number == SEARCHES // 2:
             # These are behind.
@@ -177,3 +189,4 @@ async def test_each_key_is_honoured(workspace: RecordsWorkspace, monkeypatch: py
                 stored[record_id] = await _changed(workspace, record_id, stored[record_id])
     assert len(groups) > SEARCHES
     assert sum(each is not None for each in inside) > SEARCHES
+    assert {True, False} == set(full)
