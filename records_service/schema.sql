@@ -859,7 +859,8 @@ CREATE TABLE public.search_texts_behind (
     id bigint NOT NULL,
     records integer NOT NULL,
     record_ids text[] NOT NULL,
-    created_at timestamp with time zone[] NOT NULL
+    created_at timestamp with time zone[] NOT NULL,
+    scores_only boolean DEFAULT false NOT NULL
 );
 
 ALTER TABLE public.search_texts_behind ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (

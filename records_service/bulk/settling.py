@@ -15,7 +15,7 @@ from records_service.bulk.store import Key
 from records_service.model_objects.store import external_key_taken
 from records_service.records.relations import check_related
 from records_service.search_index.changes import change_in, indexed_in
-from records_service.search_texts.notes import is_noted
+from records_service.search_texts.notes import note_of
 from records_service.values.relations import Related, named
 from records_service.values.validation import pointer
 from records_service.writes import effects
@@ -110,7 +110,7 @@ def _settle(one: Candidate, around: Surroundings, identity: Identity, settled: S
         write = effects.update_of(identity, record, one.changes)
         effects.check_update(write)
         change = change_in(one.schema, record.id, one.old.values, record.values)
-        differ = is_noted(one.schema, one.old.values, record.values)
+        note = note_of(one.schema, one.old.values, record.values)
         settled.updates.append(
             PendingUpdate(
                 record,
@@ -119,7 +119,7 @@ def _settle(one: Candidate, around: Surroundings, identity: Identity, settled: S
                 one.added,
                 write,
                 change,
-                differ,
+                note,
             )
         )
     for key in one.given_up:

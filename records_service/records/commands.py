@@ -17,7 +17,7 @@ from records_service.records.loading import LoadedRecord, load_options, load_rec
 from records_service.records.model import RecordChanges, RecordDraft, ValueChange
 from records_service.records.relations import check_relations, find_related
 from records_service.search_index.changes import change_in, indexed_in
-from records_service.search_texts.notes import is_noted
+from records_service.search_texts.notes import note_of
 from records_service.values.entries import Values
 from records_service.values.relations import Related
 from records_service.writes import effects, store
@@ -273,7 +273,7 @@ async def save(
     released, added = await context.run(is_large, changed_unique_keys, schema, old, values)
     write = await context.run(is_large, effects.update_of, context.identity, record, changes)
     index_change = await context.run(is_large, change_in, schema, record.id, old, values)
-    differ = await context.run(is_large, is_noted, schema, old, values)
+    note = await context.run(is_large, note_of, schema, old, values)
     missing = unmarked(schema, "records", record.id, values)
     await mark(context.database, context.workspace_id, missing)
     async with writing(context, record, schema, added) as conn:
@@ -285,7 +285,7 @@ async def save(
             write,
             model_version=loaded.blueprint.version,
             index_change=index_change,
-            is_noted=differ,
+            note=note,
         )
     return replace(loaded, record=record)
 

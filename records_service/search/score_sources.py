@@ -14,17 +14,17 @@ from records_service.search.index_joins import Condition, Way
 from records_service.search.index_sources import Source, rows_with_terms
 from records_service.search.scored import Scored
 from records_service.search.sql import Arguments, of_score
-from records_service.search.text_index import BEHIND
+from records_service.search.text_index import SCORES_BEHIND
 
 _STORED: Final = "FROM search_scores n WHERE n.workspace_id = $1"
 
 
-def rows_behind(row: str = "r") -> str:
+def rows_behind(behind: str, row: str = "r") -> str:
     """What follows SELECT: the records that are behind, and their rows `s` of the index."""
     return (
         f"FROM records {row} JOIN search_records s ON s.workspace_id = $1"
         f" AND s.created_at = {row}.created_at AND s.record_id = {row}.id"
-        f" WHERE {row}.workspace_id = $1 AND {row}.id IN ({BEHIND})"
+        f" WHERE {row}.workspace_id = $1 AND {row}.id IN ({behind})"
     )
 
 
@@ -42,12 +42,12 @@ class Scores(Source):
         stored = (
             f"SELECT n.record_id, n.created_at, n.schema_id, n.state_id {_STORED}"
             f" AND n.view = {view} AND {of_score(self.comparison, 'n.score', arguments)}"
-            f" AND n.record_id NOT IN ({BEHIND}){sample.format('n')}"
+            f" AND n.record_id NOT IN ({SCORES_BEHIND}){sample.format('n')}"
         )
         met = of_score(self.comparison, self.target.sql(arguments), arguments)
         behind = (
-            f"SELECT s.record_id, s.created_at, s.schema_id, s.state_id {rows_behind()}"
-            f"{sample.format('s')} AND {met}"
+            "SELECT s.record_id, s.created_at, s.schema_id, s.state_id"
+            f" {rows_behind(SCORES_BEHIND)}{sample.format('s')} AND {met}"
         )
         return rows_with_terms(f"{stored} UNION ALL {behind}", with_terms, sampled)
 
@@ -72,7 +72,7 @@ def by_score(comparison: Comparison, target: Scored) -> Condition:
 def score_of(target: Scored, arguments: Arguments) -> str:
     """The score of the record of a row `s`."""
     return (
-        f"CASE WHEN s.record_id IN ({BEHIND}) THEN"  # noqa: S608
+        f"CASE WHEN s.record_id IN ({SCORES_BEHIND}) THEN"  # noqa: S608
         f" (SELECT {target.sql(arguments)} FROM records r WHERE r.workspace_id = $1"
         " AND r.id = s.record_id OFFSET 0)"
         f" ELSE (SELECT n.score {_STORED} AND n.created_at = s.created_at"

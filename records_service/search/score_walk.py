@@ -11,7 +11,7 @@ from records_service.search.index_walks import WALKED_MAX, Walk
 from records_service.search.score_sources import rows_behind
 from records_service.search.scored import Scored
 from records_service.search.sql import Arguments
-from records_service.search.text_index import BEHIND
+from records_service.search.text_index import SCORES_BEHIND
 from shared.database.paging import Place
 
 
@@ -30,7 +30,7 @@ def walk_by_score(place: Place, query: Query, target: Scored) -> Walk:
     group = (
         "SELECT n.record_id AS id, n.created_at, n.score FROM search_scores n"
         f" WHERE n.workspace_id = $1 AND n.view = {view} AND n.score = {{}}"
-        f" AND n.record_id NOT IN ({BEHIND})"
+        f" AND n.record_id NOT IN ({SCORES_BEHIND})"
     )
     end = f"ORDER BY n.created_at, n.record_id LIMIT {WALKED_MAX}"
     later, rest = "", ""
@@ -60,7 +60,7 @@ def walk_by_score(place: Place, query: Query, target: Scored) -> Walk:
     )
     late = (
         f"SELECT s.record_id AS id, s.created_at, ({target.sql(arguments, 'noted.')}) AS score"
-        f" {rows_behind('noted')}"
+        f" {rows_behind(SCORES_BEHIND, 'noted')}"
     )
     late = (
         f"SELECT n.id, n.created_at, n.score AS {key.column} FROM ({late} OFFSET 0) AS n{source}"

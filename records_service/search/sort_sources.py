@@ -97,7 +97,7 @@ def rows_in_order(condition: str, *, sampled: bool) -> str:
         f" WHERE n.workspace_id = $1 AND {condition}{sample.format('n')}"
         f" AND n.record_id NOT IN ({BEHIND})"
         " UNION ALL SELECT s.record_id, s.created_at, s.schema_id, s.state_id"
-        f" {rows_behind()}{sample.format('s')}"
+        f" {rows_behind(BEHIND)}{sample.format('s')}"
     )
 
 

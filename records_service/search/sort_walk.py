@@ -103,7 +103,7 @@ def walk_by_row(place: Place, query: Query, target: Searched, others: Source) ->
         walked.append(walked_lasts)
         names.append("lasts")
     value = sort_key(sort, key.column, arguments)[1]
-    late = f"SELECT s.record_id, s.created_at, {value} AS value {rows_behind()} OFFSET 0"
+    late = f"SELECT s.record_id, s.created_at, {value} AS value {rows_behind(BEHIND)} OFFSET 0"
     late = f"SELECT n.record_id, n.created_at, n.value FROM ({late}) AS n{joined} WHERE {condition}"
     ctes.append(f"late (id, created_at, value) AS MATERIALIZED ({late})")
     kind = _SQL_KINDS.get(key.kind, "timestamptz")
@@ -166,7 +166,7 @@ def set_by_row(
     walked = first_of_set(place, target, rows, is_in_set, rows_max, arguments)
     kind = _SQL_KINDS.get(key.kind, "timestamptz")
     value = sort_key(sort, key.column, arguments)[1]
-    late = f"SELECT s.record_id, s.created_at, {value} AS value {rows_behind()} OFFSET 0"
+    late = f"SELECT s.record_id, s.created_at, {value} AS value {rows_behind(BEHIND)} OFFSET 0"
     looked_up = place_in(view, sort, key, arguments)
     visible = seen(target.sight, arguments, "s.")
     is_filled = f"(SELECT count(*) FROM firsts) = {needed}"

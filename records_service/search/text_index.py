@@ -33,9 +33,12 @@ from records_service.search_texts.store import quoted
 from records_service.search_texts.words import PART_MIN, Term, tsquery
 from shared.database import Conn, fetch_planned
 
-BEHIND: Final = (
+SCORES_BEHIND: Final = (
     "SELECT unnest(b.record_ids) AS id FROM search_texts_behind b WHERE b.workspace_id = $1"
 )
+"""Records with any note: their stored scores may be outdated."""
+BEHIND: Final = f"{SCORES_BEHIND} AND NOT b.scores_only"
+"""Those of them that the index of texts and the orders have not reached."""
 
 ASKED: Final = f"ARRAY[EXISTS ({BEHIND}), {IS_LOST}]"
 """What each statement asks of the workspace (`TextIndex.is_right`)."""

@@ -1,9 +1,9 @@
 """Keeps the stored scores up to date: a part of the job that indexes texts.
 
 That job takes what writes have noted, one slice after the other, and no two at once. So a record is
-scored where its texts are indexed; and where the rules of a schema have changed, its records are
-scored once more, in the order of their creation. Until all of them are, searches work their scores
-out. What is written meanwhile is noted, and comes into a later slice.
+scored in the slice that takes its note; and where the rules of a schema have changed, its records
+are scored once more, in the order of their creation. Until all of them are, searches work their
+scores out. What is written meanwhile is noted, and comes into a later slice.
 """
 
 from __future__ import annotations

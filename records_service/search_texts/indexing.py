@@ -81,9 +81,10 @@ class TextIndexing:
         gone = set(behind.records)
         found = 0
         async for records in store.read(conn, workspace_id, [each for each, _ in behind.records]):
-            await _write(conn, blueprint, wanted, records)
+            whole = [each for each in records if each.id not in behind.of_scores]
+            await _write(conn, blueprint, wanted, whole)
             await scoring.score(conn, blueprint, records)
-            await sorting.sort(conn, blueprint, records)
+            await sorting.sort(conn, blueprint, whole)
             gone -= {(each.id, each.created_at) for each in records}
             found += len(records)
         if gone:

@@ -1,11 +1,13 @@
-"""How a write tells the index of texts what it has written.
+"""How a write tells the job of the index of texts what it has written.
 
-Words take too long to be indexed in a write. So a write notes which records it has written, one row
-for all of them, and a job brings the index up to date. Searches read the values of what is noted.
+Words, orders and scores take too long to be stored in a write. So a write notes which records it
+has written, one row for all of them, and the job brings the rest up to date. Searches read the
+values of what is noted.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Final
 
 from records_service.attributes.model import AttributeType
@@ -18,16 +20,23 @@ INDEXED: Final = (AttributeType.TEXT, AttributeType.OPTION)
 _INDEXED: Final = "search_texts"
 
 
-def is_noted(schema: CompiledSchema, old: Values, new: Values) -> bool:
-    """Whether the index of texts, a score or an order may be another one with the new values."""
+class Note(IntEnum):
+    """What of a record the job may have to store anew after a write."""
+
+    NOTHING = 0
+    SCORES = 1
+    """Nothing but scores: the usual case where a value that is not a text is filled in."""
+    EVERYTHING = 2
+
+
+def note_of(schema: CompiledSchema, old: Values, new: Values) -> Note:
+    """What may be another one with the new values: the index of texts, orders, scores."""
     if not schema.is_indexed:
-        return False
+        return Note.NOTHING
     differing = {i for i in replaced(old, new) if old.get(i) != new.get(i)}
-    return (
-        not _indexed(schema).isdisjoint(differing)
-        or scores_may_differ(schema, old, new, differing)
-        or sorts_may_differ(schema, differing)
-    )
+    if not _indexed(schema).isdisjoint(differing) or sorts_may_differ(schema, differing):
+        return Note.EVERYTHING
+    return Note.SCORES if scores_may_differ(schema, old, new, differing) else Note.NOTHING
 
 
 def _indexed(schema: CompiledSchema) -> frozenset[str]:
@@ -39,12 +48,14 @@ def _indexed(schema: CompiledSchema) -> frozenset[str]:
     return indexed
 
 
-def noted(source: str) -> str:
+def noted(source: str, note: Note = Note.EVERYTHING) -> str:
     """The part of a statement that notes the records of `source`: `id` and `created_at`."""
     return f"""
         with_texts AS (
-            INSERT INTO search_texts_behind (workspace_id, records, record_ids, created_at)
-            SELECT $1, count(*), array_agg(written.id), array_agg(written.created_at)
+            INSERT INTO search_texts_behind (workspace_id, records, record_ids, created_at,
+                                             scores_only)
+            SELECT $1, count(*), array_agg(written.id), array_agg(written.created_at),
+                   {str(note is Note.SCORES).lower()}
               FROM {source} AS written
             HAVING count(*) > 0
             RETURNING 1

@@ -41,6 +41,8 @@ class Behind:
 
     ids: Sequence[int]
     records: Sequence[tuple[str, datetime]]
+    of_scores: Collection[str]
+    """Those of the records of which nothing but scores may be another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ async def take_behind(conn: Conn, workspace_id: str, *, rows_max: int) -> Behind
     taken = [row["id"] for row, size in zip(sizes, until, strict=True) if size <= rows_max]
     rows = await conn.fetch(
         """
-        SELECT id, record_ids, created_at
+        SELECT id, record_ids, created_at, scores_only
           FROM search_texts_behind
          WHERE workspace_id = $1 AND id = ANY($2::bigint[])
          ORDER BY id
@@ -151,9 +153,13 @@ async def take_behind(conn: Conn, workspace_id: str, *, rows_max: int) -> Behind
         taken or [row["id"] for row in sizes[:1]],
     )
     records: dict[tuple[str, datetime], None] = {}
+    whole: set[str] = set()
     for row in rows:
         records.update(dict.fromkeys(zip(row["record_ids"], row["created_at"], strict=True)))
-    return Behind([row["id"] for row in rows], list(records))
+        if not row["scores_only"]:
+            whole.update(row["record_ids"])
+    of_scores = {record_id for record_id, _ in records} - whole
+    return Behind([row["id"] for row in rows], list(records), of_scores)
 
 
 async def delete_behind(conn: Conn, workspace_id: str, ids: Sequence[int]) -> None:

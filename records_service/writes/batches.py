@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from records_service.attributes.unique_keys import UniqueKey
 from records_service.search_index import parts
-from records_service.search_texts.notes import noted
+from records_service.search_texts.notes import Note, noted
 from records_service.writes.model import PendingDelete, PendingUpdate, StaleModel, StaleRecord
 from records_service.writes.variant_deletes import deleted_arguments, deleted_variants
 from shared.database import Conn
@@ -34,12 +34,12 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
     changes = [
         (one.record.held, one.index_change) for one in ordered if one.index_change is not None
     ]
-    is_noted = any(one.is_noted or one.write.to_state_id for one in ordered)
+    note = max(Note.EVERYTHING if one.write.to_state_id else one.note for one in ordered)
     in_index = [
         *([parts.noted("record")] if changes or any(write.to_state_id for write in writes) else []),
         *([parts.changed(30, "(SELECT records FROM stored) > 0")] if changes else []),
         *([parts.moved("record")] if any(write.to_state_id for write in writes) else []),
-        *([noted("record")] if is_noted else []),
+        *([noted("record", note)] if note else []),
     ]
     row = await conn.fetchrow(
         f"""

@@ -10,6 +10,7 @@ from records_service.attributes.unique_keys import UniqueKey
 from records_service.search_index.changes import IndexChange
 from records_service.search_index.parts import Held
 from records_service.search_index.terms import Indexed
+from records_service.search_texts.notes import Note
 from records_service.values.entries import Values
 from shared.events import TRACE, Event
 from shared.frozen import quick
@@ -126,8 +127,8 @@ class PendingUpdate:
     write: Write
     index_change: IndexChange | None = None
     """None where nothing changes in the search index, or its state alone."""
-    is_noted: bool = False
-    """Whether the index of texts or a score may be another one afterwards."""
+    note: Note = Note.NOTHING
+    """What the job of the index of texts may have to store anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from records_service.attributes.unique_keys import UniqueKey
 from records_service.model_objects.commands import SOURCE
 from records_service.search_index import parts
 from records_service.search_index.changes import IndexChange
-from records_service.search_texts.notes import noted
+from records_service.search_texts.notes import Note, noted
 from records_service.writes.batches import columns_with_records
 from records_service.writes.model import (
     PendingCreate,
@@ -194,7 +194,7 @@ async def update(
     *,
     model_version: int,
     index_change: IndexChange | None = None,
-    is_noted: bool = False,
+    note: Note = Note.NOTHING,
 ) -> None:
     """Store the next version of a record, whose `version` is one more than the one read.
 
@@ -206,8 +206,10 @@ async def update(
         in_index = f", {parts.noted('record')}, {parts.changed(24, 'EXISTS (SELECT FROM record)')}"
     elif write.to_state_id is not None:
         in_index = f", {parts.noted('record')}, {parts.moved('record')}"
-    if is_noted or write.to_state_id is not None:
-        in_index += f", {noted('record')}"
+    if write.to_state_id is not None:
+        note = Note.EVERYTHING
+    if note:
+        in_index += f", {noted('record', note)}"
     row = await conn.fetchrow(
         f"""
         WITH model AS (

@@ -12,13 +12,16 @@ import pytest
 import pytest_asyncio
 
 from records_service.search import index_measure, index_walks, score_walk, searching
+from records_service.search.text_index import BEHIND, SCORES_BEHIND
 from records_service.search_scores import scoring
 from records_service.search_scores import store as scores_store
 from records_service.search_scores.views import stored_of
 from records_service.search_texts import indexing, parts_store, waking_store
+from records_service.search_texts import store as texts_store
 from shared.database.pieces import Room
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
+from tests.kit.workspace import entries
 from tests.service.records.costed import Costed
 from tests.service.records.job_turns import finish
 from tests.service.records.search_index import blueprint_of
@@ -27,6 +30,7 @@ from tests.service.records.text_index import index_all, index_some
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DANISH = {"dim-language": "seg-da"}
+_NOTES = "SELECT scores_only FROM search_texts_behind WHERE workspace_id = $1 ORDER BY id"
 NAMES = ["name", "title", "price", "sold", "image"]
 ASKED: list[dict[str, Any]] = [
     {},
@@ -276,6 +280,55 @@ async def test_only_writes_that_may_change_a_score_are_noted(scored: RecordsWork
     await index_all(scored)
     # A guard looks at this one.
     assert await notes(sold=[{"scope": {}, "value": True}]) == 1
+
+
+async def test_where_only_scores_may_differ_texts_are_not_indexed_again(
+    scored: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(11)
+    await index_all(scored)
+    indexed: list[str] = []
+    of_documents = _and_noted(
+        texts_store.write, lambda *given: [one.id for one, _ in given[1]], indexed
+    )
+    monkeypatch.setattr(texts_store, "write", of_documents)
+
+    async def noted(*rows: dict[str, Any]) -> list[bool]:
+        (await scored.admin.post("/records/bulk", {"operations": list(rows)})).ok()
+        return [row["scores_only"] for row in await scored.fetch(_NOTES)]
+
+    def sold(number: int, **more: Any) -> dict[str, Any]:
+        return {"id": f"ent-{number}", "values": entries({"sold": rng.random() < 0.5, **more})}
+
+    # Emptied first, so that it is filled in then.
+    empty = [{"id": f"ent-{n}", "values": {"sold": []}} for n in (1, 2, 4)]
+    await noted(*empty)
+    await index_all(scored)
+    indexed.clear()
+    assert await noted(sold(1), sold(2)) == [True]
+    (await scored.admin.patch("/records/ent-4/values/sold", {"value": True})).ok()
+    assert [row["scores_only"] for row in await scored.fetch(_NOTES)] == [True, True]
+    assert await _agrees(scored, monkeypatch, rng, "all") > 6
+    await index_all(scored)
+    assert await _agrees(scored, monkeypatch, rng, "all") > 6
+    assert indexed == []
+    # In one statement with a text, and before or after another write of one.
+    await noted(*empty)
+    await index_all(scored)
+    assert await noted(sold(1), sold(2, name="another")) == [False]
+    assert await noted({"id": "ent-1", "values": {"sold": []}}) == [False, True]
+    await index_all(scored)
+    assert {"ent-1", "ent-2"} <= set(indexed)
+    assert await _agrees(scored, monkeypatch, rng, "all") > 6
+
+
+async def test_what_a_text_search_reads_again_are_texts_alone(scored: RecordsWorkspace) -> None:
+    await index_all(scored)
+    row = {"id": "ent-1", "values": {"sold": []}}
+    (await scored.admin.post("/records/bulk", {"operations": [row]})).ok()
+    async with scored.database.acquire() as conn:
+        assert await conn.fetch(SCORES_BEHIND, scored.id)
+        assert not await conn.fetch(BEHIND, scored.id)
 
 
 async def test_nothing_is_left_of_deleted_records(scored: RecordsWorkspace) -> None:
