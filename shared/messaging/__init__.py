@@ -3,7 +3,7 @@
 topology      every exchange, queue and binding
 connection    one connection, kept alive, the topology declared each time it is made
 outbox        events, stored with the change that they describe
-relay         publishes the outbox (`outbox_reading`: in which order)
+relay         publishes the outbox (`outbox_reading`: in which order; `outbox_floor`: from where)
 publishing    publishing with confirms, for the relay
 consuming     a durable queue: each event has its effect once
 inbox         the ids of events that had their effect

@@ -21,14 +21,16 @@ WHOLE_EVERY_S: Final = 10.0
 class Floor:
     """The highest id up to which the outbox is known to be empty for good; 0 until it is known.
 
-    Ids are drawn before their transactions commit, in another order. So an id is chosen that was
-    the last at some time; when all transactions have ended that may have drawn it or an earlier
-    one, and none of these rows is left, it is the floor. A transaction draws its ids after its
-    first write, so it has a number by then: it may lack one only within the statement that draws
-    the first id. Therefore the number that all must have ended before is drawn a second later.
+    Ids are drawn before their transactions commit, in another order. So the relay chooses the id
+    that is the last at some time. When all transactions have ended that may have drawn it or an
+    earlier one, and none of these rows is left, it is the floor. A transaction draws its ids after
+    its first write, so it has a number by then; it may lack one only within the statement that
+    draws the first id. Therefore the relay takes a number a second later, and waits until all
+    transactions with lower ones have ended.
 
-    An id below the floor that comes all the same is found within `WHOLE_EVERY_S`: then everything
-    is read. On Citus, where transactions have numbers on other nodes, that is every time.
+    Every `WHOLE_EVERY_S` everything is read all the same. What is found at or below the floor, as
+    after a sequence was set back by hand, makes it unknown again. On Citus, where transactions have
+    numbers on other nodes, everything is read every time.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,6 +54,11 @@ class Floor:
             self._whole_at_s = now_s
             return 0
         return self._floor
+
+    def found(self, lowest: int) -> None:
+        """A read has found this id, and none that is lower."""
+        if lowest <= self._floor:
+            self._floor, self._chosen, self._number = 0, None, None
 
     async def _raise(self, conn: Conn) -> None:
         if self._chosen is None:

@@ -16,6 +16,7 @@ from shared.errors import ServiceUnavailable, UpstreamTimeout
 log = structlog.get_logger(__name__)
 
 MEASURE_EVERY_S: Final = 5.0
+PAUSE_S_MAX: Final = 60.0
 REST: Final = 20
 """How much longer than measuring the pause after it is, at least: deleted rows that an old snapshot
 keeps are passed each time."""
@@ -51,7 +52,8 @@ async def measure_outbox(database: Database) -> None:
             pass
         except Exception:
             log.exception("outbox_not_measured")
-        await asyncio.sleep(max(MEASURE_EVERY_S, REST * (time.monotonic() - began_s)))
+        took_s = time.monotonic() - began_s
+        await asyncio.sleep(min(max(MEASURE_EVERY_S, REST * took_s), PAUSE_S_MAX))
 
 
 def _export() -> None:

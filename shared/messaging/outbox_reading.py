@@ -106,6 +106,8 @@ async def read(
     """
     behind = 0 if floor is None else await floor.raised(conn)
     rows = await conn.fetch(_oldest(publishable), READ_BYTES_MAX, BATCH_SIZE, behind)
+    if floor is not None and rows:
+        floor.found(rows[0]["id"])
     if not _in_order(rows):
         # Placing sorts by subject. Where one node draws the ids, it is never needed.
         rows = await conn.fetch(_oldest_placed(publishable), READ_BYTES_MAX, BATCH_SIZE, behind)

@@ -11,8 +11,10 @@ import pytest
 from shared.database import Conn, Database
 from shared.events import Event
 from shared.messaging import outbox, outbox_reading
+from shared.messaging.connection import Bus
 from shared.messaging.outbox_floor import RAISED_EVERY_S, WHOLE_EVERY_S, Floor
-from tests.service.shelf.relaying import unsent
+from tests.kit.eventually import eventually
+from tests.service.shelf.relaying import relaying, unsent
 
 STEPS = 3
 """From an id that is chosen to the floor."""
@@ -130,6 +132,10 @@ async def test_what_comes_below_it_all_the_same_is_found_when_everything_is_read
     assert await reading.found() == []
     reading.clock.now_s += WHOLE_EVERY_S
     assert await reading.found() == [ids[0]]
+    # More may be there: the floor is not known any more.
+    assert await reading.found() == [ids[0]]
+    await outbox_reading.delete(reading.conn, [ids[0]])
+    assert await reading.raised() == ids[-1]
     await reading.conn.close()
 
 
@@ -160,6 +166,24 @@ async def test_a_read_passes_little_of_what_an_old_snapshot_keeps(db: Database, 
     await old.execute("ROLLBACK")
     await old.close()
     await reading.conn.close()
+
+
+@pytest.mark.parametrize("watermark", [None, "test.watermark"])
+async def test_a_relay_that_tells_that_nothing_is_left_looks_at_everything(
+    db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch, watermark: str | None
+):
+    floors: list[Floor | None] = []
+    read = outbox_reading.read
+
+    async def noted(conn: Conn, publishable: str, floor: Floor | None = None) -> Any:
+        floors.append(floor)
+        return await read(conn, publishable, floor)
+
+    monkeypatch.setattr(outbox_reading, "read", noted)
+    async with relaying(db, bus, watermark=watermark):
+        await eventually(lambda: len(floors) > 1)
+    [floor] = set(floors)
+    assert (floor is None) is (watermark is not None)
 
 
 async def pages_of_a_read(reading: Reading) -> int:
