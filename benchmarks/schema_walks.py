@@ -3,10 +3,11 @@
     python -m benchmarks.schema_walks [records]
 
 Nobody else writes or reads. 100,000 records of some 1 kB, stored by SQL, are entered into the
-search index for the first time, then scored once more, then both at once; the last change also
-makes the job read all texts. The CPU time of the service and of its sessions in PostgreSQL stands
-beside the time that passed, and how many slices the jobs had in how many turns: on a free machine,
-what is left is the wait for turns, and up to five seconds until scores and texts are asked for.
+search index for the first time, then scored once more, then both at once after the index was taken
+back; the last change is both, and makes the job read all texts as well. The CPU time of the service
+and of its sessions in PostgreSQL stands beside the time that passed, and how many slices the jobs
+had in how many turns: on a free machine, what is left is the wait for turns, and up to five seconds
+until scores and texts are asked for.
 """
 
 from __future__ import annotations
@@ -49,8 +50,11 @@ async def changes(workspace: Workspace) -> AsyncIterator[tuple[str, Answer]]:
     price = text("price", dimensionIds=["dim-language"]) | {"type": "number"}
     yield "index", await admin.put("/attributes/attr-price", price | filterable)
     yield "scores", await admin.put("/schemas/schema-x", schema)
+    yield "no index", await admin.put("/attributes/attr-price", price)
+    both = price | filterable | {"validation": required}
+    yield "index and scores", await admin.put("/attributes/attr-price", both)
     both = text("sku", validation=required, **filterable)
-    yield "index and scores", await admin.put("/attributes/attr-sku", both)
+    yield "both, and texts", await admin.put("/attributes/attr-sku", both)
 
 
 async def measure(records: int) -> None:
