@@ -29,6 +29,8 @@ SESSION: Final = {
     "idle_in_transaction_session_timeout": "0",
     "statement_timeout": "0",
     "lock_timeout": "5s",
+    # Whole tables are counted and compared while nobody writes: unlike a request, with all cores.
+    "max_parallel_workers_per_gather": "4",
 }
 _HINT: Final = ": check SIGMA_DATABASE_URL"
 """For a service, which has one address: this tool has three, or six."""

@@ -61,9 +61,9 @@ async def transaction(context: BaseContext) -> AsyncIterator[Conn]:
 async def plan_anew(conn: Conn) -> None:
     """The statements of this transaction are planned for the tables as they are now.
 
-    They have room for a wave: with less, PostgreSQL writes its values to temporary files. And they
-    look records up: to read all that a table has is cheaper up to some 20,000 records, as the
-    planner sees it, and takes twice as long, because all their values are put into a hash table.
+    They have room for a wave, or for a group of rows of an import: with less, PostgreSQL writes its
+    values to temporary files. And they look records up: to read all that a table has is cheaper up
+    to some 20,000 records, as the planner sees it, but all their values are put into a hash table.
     """
     await conn.fetchrow(
         """

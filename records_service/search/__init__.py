@@ -18,4 +18,16 @@ index_walks       pages in order, of what many records meet
 index_measure     how often a condition is met
 index_store       the page
 index_facets      facets from terms
+beside            what another connection does meanwhile
+sort_walk         pages in a stored order, and the first of a set along it
+sort_groups       pages by several keys
+value_walk        pages in the order of options
+score_walk        pages in the order of completeness
+
+Full text:
+
+full_text         by the values
+text_index        by the index of words, as SELECTs
+text_samples      which records of very many are ranked
+text_store        the page; `text_walk` of words that very many have, but seldom together
 """

@@ -109,6 +109,11 @@ class Index:
         others = self._blueprint.schemas.keys() - target.sight.seen
         return Terms((tuple(schema_term(self._workspace_id, each) for each in sorted(others)),))
 
+    def showing(self, target: Searched) -> Terms:
+        """Where the records are found that may show the attribute."""
+        shown = self._blueprint.schemas.keys() & target.sight.seen
+        return Terms((tuple(schema_term(self._workspace_id, each) for each in sorted(shown)),))
+
     def option_terms(self, target: Searched) -> dict[int, str] | None:
         """Term -> the value that it stands for, of all options of an attribute; None if unknown."""
         if not self.has(target):

@@ -252,6 +252,13 @@ async def _estimate(
     return max(int(expected * _times(source) * probe.part), MANY)
 
 
+async def entries_of(conn: Conn, query: Query, source: Terms) -> int:
+    """How many records a source has, by the entries that the index has for a sample of it."""
+    arguments = Arguments(query.arguments)
+    rows = source.rows(arguments, with_terms=False, sampled=True)
+    return BUCKETS * await _entries(conn, rows, arguments)
+
+
 async def _entries(conn: Conn, rows: str, arguments: Arguments) -> int:
     """How many entries the index of terms has for a sample of a source.
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from records_service.records.store import Listed, Listing, count_all
 from records_service.search import index_walks
 from records_service.search.beside import beside
 from records_service.search.criteria import Searched
-from records_service.search.index_measure import Measured, measured
+from records_service.search.index_measure import Measured, entries_of, measured
 from records_service.search.index_query import Query, expression, knows_order, rows_found
 from records_service.search.index_sources import Everything, Source
 from records_service.search.index_walks import Walk, walk_by_creation, walk_by_number
@@ -60,17 +61,19 @@ async def page(
     lacking = [] if target is None else [_lacking(first, target)]
     met = await measured(conn, query, counts=place.counts, besides=lacking)
     if not met.is_few:
-        async with beside(database, conn, met.estimate or _nothing) as estimate:
-            listing = await _of_many(conn, database, workspace_id, place, query, met, lacking)
-            if listing is not None:
-                total = place.total_of(listing.part, _many(place), await estimate())
-                return replace(listing, total=total), met
+        read = partial(_of_many, conn, database, workspace_id, place, query, met, lacking)
+        if met.estimate is None:
+            listing = await read()
+        else:
+            async with beside(database, conn, met.estimate) as estimate:
+                listing = await read()
+                if listing is not None:
+                    total = place.total_of(listing.part, _many(place), await estimate())
+                    listing = replace(listing, total=total)
+        if listing is not None:
+            return listing, met
     part, counted, version = await _read_set(conn, workspace_id, place, query, met)
     return Listing(part, None if counted is None else Total(counted), None, version), met
-
-
-async def _nothing(_: Conn) -> int:
-    return 0
 
 
 async def _of_many(
@@ -127,10 +130,10 @@ async def _by_first_key(
             among = up_to(query, place, found[-1])
             found_by = await measured(conn, among, counts=False)
             if found_by.is_few:
-                is_of_one = place.after is not None or found[0] == found[-1]
-                if found_by.matches >= SET_WALKED_MIN and is_of_one:
-                    # Perhaps one value fills the page, which is found along the other order then.
-                    value = found[0] if place.after is None else place.after[0]
+                value = found[0] if place.after is None else place.after[0]
+                may_fill = place.after is not None or found[-1] == value
+                if found_by.matches >= SET_WALKED_MIN and may_fill:
+                    # Where one value fills the page, the order by the other keys leads to it.
                     listing = await _with_value(conn, database, workspace_id, place, query, value)
                     if listing is not None and len(listing.part.rows) == listing.part.limit:
                         return listing
@@ -220,7 +223,8 @@ async def _read_set(
     if (
         target is not None
         and view is not None
-        and await _may_be_walked(conn, workspace_id, place, met.matches)
+        and is_worth_a_walk(place, met.matches)
+        and is_within_reach(place, met.matches, await _among(conn, workspace_id, query, target))
     ):
         source, _ = all_found(met, arguments)
         ctes = set_by_row(place, query, target, source, met.matches, arguments)
@@ -241,11 +245,11 @@ async def _read_set(
     return place.part(found, [one.row["document"] for one in found]), counted, version
 
 
-async def _may_be_walked(conn: Conn, workspace_id: str, place: Place, matches: int) -> bool:
-    """Whether the page of a set of so many records is looked for along its order."""
-    if not is_worth_a_walk(place, matches):
-        return False
-    return is_within_reach(place, matches, await count_all(conn, workspace_id))
+async def _among(conn: Conn, workspace_id: str, query: Query, target: Searched) -> int:
+    """How many records show an attribute, and may have a value in its order."""
+    if query.index.others(target).groups[0]:
+        return await entries_of(conn, query, query.index.showing(target))
+    return await count_all(conn, workspace_id)
 
 
 def _many(place: Place) -> int | None:

@@ -125,11 +125,11 @@ def is_worth_a_walk(place: Place, matches: int) -> bool:
     """Whether a walk to the page of a set of so many records may be shorter than looking up all."""
     has_value = place.after is None or place.after[0] is not None
     is_near = SET_TIMES_PAGE * _needed(place) <= matches
-    return matches >= SET_WALKED_MIN and has_value and is_near
+    return SET_WALKED_MIN <= matches <= _SET_MAX and has_value and is_near
 
 
 def is_within_reach(place: Place, matches: int, records: int) -> bool:
-    """Whether such a walk is expected to end, if the set is anywhere among so many records."""
+    """Whether such a walk is expected to end, if a set is spread evenly over so many records."""
     return _needed(place) * records <= matches * _rows_max(matches)
 
 
@@ -182,6 +182,8 @@ def set_by_row(
             SELECT s.record_id, s.created_at, s.schema_id, s.state_id FROM {source}
         ), {walked}, firsts (id, created_at, value) AS MATERIALIZED (
             SELECT * FROM walked WHERE (SELECT count(*) FROM walked) = {needed}
+                -- Or some of the set were not looked for.
+                AND (SELECT count(*) FROM met) <= {_SET_MAX}
         ), late (id, created_at, value) AS MATERIALIZED (
             SELECT n.record_id, n.created_at, n.value FROM ({late}) AS n
              WHERE {is_filled} AND {is_in_set}

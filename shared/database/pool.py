@@ -93,6 +93,7 @@ class Database:
         self._outdated: set[PooledConnection] = set()
         self._line: Line[PooledConnection | None] = Line(acquire_wait_s, self._abandon_wait)
         self._open = 0
+        self._is_opening_ahead = False
         self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._apart: WeakSet[Conn] = WeakSet()
@@ -119,13 +120,32 @@ class Database:
 
     @asynccontextmanager
     async def spare(self) -> AsyncIterator[Conn | None]:
-        """One more connection for a request that has one, if most are free; never waited for."""
-        most = self._connections_max if self._idle or self._open < self._connections_max else 0
-        if 2 * len(self._lent) + 2 > most or REQUEST_TRANSACTION.get() is not None:
+        """One more connection for a request that has one, if most are free; never waited for.
+
+        Where none is open, one is opened meanwhile, for the next request.
+        """
+        are_most_free = 2 * len(self._lent) + 2 <= self._connections_max
+        if not are_most_free or REQUEST_TRANSACTION.get() is not None:
             yield None
-        else:
+        elif any(not conn.is_closed() for conn in self._idle):
             async with Lease(self) as conn:
                 yield conn
+        else:
+            self._open_ahead()
+            yield None
+
+    def _open_ahead(self) -> None:
+        """Open a connection that nobody waits for, one at a time."""
+        if self._is_opening_ahead or self._closed or self._open >= self._connections_max:
+            return
+        self._open += 1
+        self._is_opening_ahead = True
+        opening = self._begin(self._opened())
+        opening.add_done_callback(self._opened_ahead)
+
+    def _opened_ahead(self, opening: asyncio.Task[PooledConnection]) -> None:
+        self._is_opening_ahead = False
+        self._pass_on(opening)
 
     async def fetchrow(self, query: str, *arguments: Any) -> Record | None:
         """The first row, or None."""

@@ -132,11 +132,12 @@ async def test_stored_orders_find_what_the_values_find(
     assert await _agrees(ordered, monkeypatch) > 100
 
 
-@pytest.mark.parametrize("rows", [2, 500])
+@pytest.mark.parametrize(("rows", "set_max"), [(2, 20_000), (500, 20_000), (500, 9)])
 async def test_a_page_of_a_set_is_found_along_its_order(
-    ordered: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch, rows: int
+    ordered: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch, rows: int, set_max: int
 ):
-    """Also where the rows that are looked at do not fill it, and where some are behind."""
+    """Also where the rows that are looked at do not fill it, or there are more than were counted,
+    and where some are behind."""
     await index_all(ordered)
     await _put(ordered, "ent-1", name=[{"scope": {}, "value": "zebra"}], title=[])
     await ordered.record("schema-x", _values(9, "bara"), id="ent-new")
@@ -159,6 +160,8 @@ async def test_a_page_of_a_set_is_found_along_its_order(
             patched.setattr(sort_walk, "SET_WALKED_MIN", 0)
             patched.setattr(sort_walk, "SET_TIMES_PAGE", 0)
             patched.setattr(sort_walk, "ROWS_EACH", rows)
+            patched.setattr(sort_walk, "_SET_MAX", set_max)
+            patched.setattr(index_store, "is_worth_a_walk", lambda *_: True)
             patched.setattr(index_store, "is_within_reach", lambda *_: True)
             assert await _pages(ordered, body) == expected, body
     assert len(walked) > len(bodies)

@@ -180,7 +180,7 @@ async def test_each_key_is_honoured(workspace: RecordsWorkspace, monkeypatch: py
                 patched.setattr(index_store, "up_to", noted)
                 patched.setattr(index_store, "with_value", within)
                 # As if the records with one value were some thousand, of which a page is one part.
-                patched.setattr(index_store, "SET_WALKED_MIN", 0 if number % 2 else 1_000)
+                patched.setattr(index_store, "SET_WALKED_MIN", 0 if number // 2 % 2 else 1_000)
                 patched.setattr(index_store, "_with_value", filled)
                 assert await _pages(workspace, sorts) == expected, sorts
         if number == SEARCHES // 2:

@@ -29,10 +29,9 @@ def place(offset: int = 0, after: tuple[object, ...] | None = None) -> Place:
     [
         # A walk to 51 of 2,400 among a million looks at some 21,000 rows, of 30,000 at most.
         (2_400, 1_000_000, True),
+        # It would look at 34,000, and to look up 1,500 costs as much as 22,500.
         (1_500, 1_000_000, False),
-        # Where the set is small, to look up each costs less than any walk.
         (1_500, 300_000, True),
-        (1_000, 1_000_000, False),
         (15_000, 8_000_000, True),
         (15_000, 10_000_000, False),
     ],
@@ -50,6 +49,8 @@ def test_a_page_far_behind_is_not_walked_to():
 def test_a_walk_is_worth_it_for_some_thousand():
     assert is_worth_a_walk(place(), 1_000)
     assert not is_worth_a_walk(place(), 999)
+    assert is_worth_a_walk(place(), 20_000)
+    assert not is_worth_a_walk(place(), 20_001)
     assert not is_worth_a_walk(place(offset=500), 2_000)
     assert not is_worth_a_walk(place(after=(None, "", "")), 2_000)
 
