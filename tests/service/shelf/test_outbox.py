@@ -365,6 +365,7 @@ async def test_it_is_measured_again_after_a_failure_that_nobody_foresaw(
     db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(outbox_metrics, "MEASURE_EVERY_S", 0.02)
+    monkeypatch.setattr(outbox_metrics, "REST", 0)
     outbox_metrics.OUTBOX_ROWS.set(-1)
     await db.execute("ALTER TABLE outbox RENAME TO elsewhere")
     async with relaying(db, bus):
