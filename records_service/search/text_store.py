@@ -7,12 +7,13 @@ is the first of a cursor, so all pages of a search have the same order.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from records_service.records.store import Listing
 from records_service.search import text_walk
+from records_service.search.beside import beside
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
 from records_service.search.text_index import ANYTHING, ASKED, TextIndex
@@ -58,14 +59,13 @@ async def page(
     if measured.number == text_walk.LEVEL:
         index.expect(ANYTHING)
         return await text_walk.page(conn, workspace_id, place=place, index=index)
+    exact = None
     if place.counts and measured.are_all_counted:
-        async with database.spare() as other:
-            found, count, exact = await _counted_beside(
-                conn, other, workspace_id, place=place, index=index, measured=measured
-            )
+        async with beside(database, conn, partial(_count, index=index)) as counting:
+            found, count = await _page(conn, workspace_id, place, index, measured)
+            exact = await counting()
     else:
         found, count = await _page(conn, workspace_id, place, index, measured)
-        exact = None
     estimate = -count if count is not None and count < 0 else 0
     if exact is None and 0 < estimate < COUNTED_MAX:
         exact = await _count(conn, index)
@@ -74,27 +74,6 @@ async def page(
     elif estimate:
         count = paging.COUNTED_MAX + 1
     return replace(found, total=place.total_of(found.part, count, estimate))
-
-
-async def _counted_beside(
-    conn: Conn,
-    other: Conn | None,
-    workspace_id: str,
-    *,
-    place: Place,
-    index: TextIndex,
-    measured: Measured,
-) -> tuple[Listing, int | None, int | None]:
-    """The page, what it tells of the total, and how many there are, by another connection."""
-    if other is None:
-        return *await _page(conn, workspace_id, place, index, measured), None
-    counting = asyncio.ensure_future(_count(other, index))
-    try:
-        return *await _page(conn, workspace_id, place, index, measured), await counting
-    finally:
-        # Its connection is not given back before it has ended.
-        counting.cancel()
-        await asyncio.gather(counting, return_exceptions=True)
 
 
 async def _page(
